@@ -1,0 +1,1 @@
+"""tpu_lm: pretrain language models in JAX, and keep pretraining them."""

@@ -1,0 +1,1 @@
+"""Layers: one `nnx.Module` a file, every parameter with its axis names."""

@@ -1,0 +1,140 @@
+"""Checkpoints of one phase: saved in the background, committed by a rename.
+
+A thin front for orbax. Each checkpoint holds the arrays of a `TrainState` and
+a record: plain JSON with the lineage, the ledger and the configuration, so
+that it can be restored and understood with nothing else at hand.
+"""
+
+import pathlib
+import shutil
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from orbax.checkpoint import v1 as ocp
+
+from tpu_lm.checks import UserError
+from tpu_lm.state import TrainState
+from tpu_lm.tree import Tree, differences
+
+
+class Checkpoints:
+  """The checkpoints under `directory`, one folder a step.
+
+  Args:
+    directory: made at the first save.
+    keep: how many of the newest to keep.
+  """
+
+  def __init__(self, directory: pathlib.Path, keep: int = 2):
+    self.directory = pathlib.Path(directory).absolute()
+    self.keep = keep
+    self._saving = None
+
+  def steps(self) -> list[int]:
+    """Steps with a committed checkpoint, ascending."""
+    if not self.directory.is_dir():
+      return []
+    found = [p for p in self.directory.iterdir() if p.name.isdigit()]
+    return sorted(int(p.name) for p in found if ocp.is_orbax_checkpoint(p))
+
+  def save(self, state: TrainState, record: dict) -> None:
+    """Starts to save; returns when the arrays are copied, not yet written.
+
+    Args:
+      state: the training state; its step names the checkpoint.
+      record: plain JSON.
+
+    Raises:
+      FloatingPointError: a parameter is not finite; nothing is written.
+    """
+    if not bool(_all_finite(state.params)):
+      raise FloatingPointError('a parameter is not finite')
+    self.wait()
+    path = self._path(int(state.step))
+    if path.exists():  # a leftover that was never committed
+      shutil.rmtree(path)
+    # A copy, because the next step is given these buffers to overwrite, and
+    # on CPU a host view of an array is the array itself.
+    arrays = jax.tree.map(jnp.copy, _arrays(state))
+    self._saving = ocp.save_checkpointables_async(
+      path, arrays, custom_metadata=record
+    )
+
+  def wait(self) -> None:
+    """Returns when the checkpoint being saved is committed."""
+    if self._saving is not None:
+      self._saving.result()
+      self._saving = None
+      for step in self.steps()[: -self.keep]:
+        self._delete(step)
+
+  def record(self, step: int) -> dict:
+    """The record that was saved with a checkpoint."""
+    return ocp.metadata(self._path(step)).custom_metadata
+
+  def restore(self, step: int, target: TrainState) -> TrainState:
+    """Loads a whole state onto the shardings of `target`.
+
+    Args:
+      step: a step of `steps()`.
+      target: `jax.ShapeDtypeStruct`s with shardings.
+
+    Raises:
+      UserError: names, shapes or dtypes differ from the target's.
+    """
+    arrays = self.load(step, _arrays(target))
+    slots = {
+      name: arrays.get(f'slot_{name}', slot)
+      for name, slot in target.slots.items()
+    }
+    place = target.step.sharding
+    return TrainState(
+      step=jax.device_put(jnp.asarray(step, jnp.int32), place),
+      params=arrays['params'],
+      optimizer=arrays.get('optimizer', target.optimizer),
+      slots=slots,
+    )
+
+  def load(self, step: int, targets: dict[str, Tree]) -> dict[str, Tree]:
+    """Loads parts of a checkpoint by name: `params`, `optimizer`, `slot_...`.
+
+    orbax casts dtypes silently, so everything is compared first.
+    """
+    path = self._path(step)
+    saved = ocp.checkpointables_metadata(path).metadata
+    for name, target in targets.items():
+      if name not in saved:
+        raise UserError(f'{path} holds no {name!r}, only {sorted(saved)}')
+      different = differences(saved[name], target)
+      if different:
+        more = f' and {len(different) - 3} more' if len(different) > 3 else ''
+        raise UserError(
+          f'{path}: {name} is not what this configuration makes (saved '
+          f'against wanted): {"; ".join(different[:3])}{more}'
+        )
+    return ocp.load_checkpointables(path, targets)
+
+  def _path(self, step: int) -> pathlib.Path:
+    return self.directory / str(step)
+
+  def _delete(self, step: int) -> None:
+    # Renamed first: a kill in mid-removal leaves nothing that looks whole.
+    condemned = self.directory / f'.deleting-{step}'
+    if condemned.exists():
+      shutil.rmtree(condemned)
+    self._path(step).rename(condemned)
+    shutil.rmtree(condemned)
+
+
+def _arrays(state: TrainState) -> dict[str, Any]:
+  """The parts of a state that hold arrays, by checkpoint name."""
+  parts = {'params': state.params, 'optimizer': state.optimizer}
+  parts |= {f'slot_{name}': slot for name, slot in state.slots.items()}
+  return {name: part for name, part in parts.items() if jax.tree.leaves(part)}
+
+
+@jax.jit
+def _all_finite(tree: Tree) -> jax.Array:
+  leaves = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]
+  return jnp.all(jnp.stack(leaves))

@@ -1,0 +1,46 @@
+"""How a person's mistake is told: one clear line, with the gin key.
+
+Level 0: standard library only, so that any file may use it.
+"""
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+
+class UserError(ValueError):
+  """A mistake in what the user gave, not in this code.
+
+  The command line prints its message as one line and exits with code 2;
+  every other exception is a bug and keeps its traceback.
+  """
+
+
+def require(condition: bool, key: str, value: Any, expected: str) -> None:
+  """Raises `UserError` unless `condition` holds.
+
+  Args:
+    condition: what must be true.
+    key: the gin key of the value, such as `AdamW.b1`.
+    value: the value as given.
+    expected: what was expected, such as `must be in [0, 1)`.
+  """
+  if not condition:
+    raise UserError(f'{key} = {value!r}: {expected}')
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+  """A suggestion to append to an error about an unknown `name`.
+
+  Returns:
+    ' Did you mean: a, b?' with up to three close names, else ' Known: ...'
+    with up to twelve of all names, else ''.
+  """
+  names = sorted(set(names))
+  close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+  if close:
+    return f' Did you mean: {", ".join(close)}?'
+  if names:
+    more = ', ...' if len(names) > 12 else ''
+    return f' Known: {", ".join(names[:12])}{more}'
+  return ''

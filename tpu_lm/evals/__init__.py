@@ -1,0 +1,1 @@
+"""Evaluations: `run(params) -> {name: number}`, one measure a file."""

@@ -1,0 +1,1 @@
+"""Methods: what modifies training, one file each; hooks in `state.Method`."""

@@ -1,0 +1,48 @@
+"""Next-token prediction."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from tpu_lm.checks import require
+from tpu_lm.state import Mean
+
+
+@dataclasses.dataclass(frozen=True)
+class Causal:
+  """Cross-entropy of the next token, in nats.
+
+  Reads of the batch: inputs, segments, positions (through `forward`),
+  targets i32[B, S], weights f32[B, S].
+
+  Attributes:
+    z_loss: weight of log(Z)^2, which keeps logits from drifting; Chowdhery et
+      al. (2022), "PaLM", section 5, uses 1e-4. It is part of the loss that is
+      minimised, not of the loss that is reported.
+  """
+
+  z_loss: float = 0.0
+
+  def __post_init__(self):
+    good = isinstance(self.z_loss, (int, float)) and self.z_loss >= 0
+    require(good, 'Causal.z_loss', self.z_loss, 'must be a number >= 0')
+
+  def __call__(self, forward: Callable, batch: dict, rng: jax.Array):
+    """See the contract in `objectives/__init__.py`."""
+    out = forward(batch)
+    weights_BS, targets_BS = batch['weights'], batch['targets']
+    log_normalizer_BS = jax.nn.logsumexp(out.logits_BSV, axis=-1)
+    target_logit_BS = jnp.take_along_axis(
+      out.logits_BSV, targets_BS[..., None], axis=-1
+    )[..., 0]
+    loss_BS = (log_normalizer_BS - target_logit_BS) * weights_BS
+    correct_BS = jnp.argmax(out.logits_BSV, axis=-1) == targets_BS
+    weight_B = jnp.sum(weights_BS, axis=1)
+    metrics = {
+      'loss': Mean(jnp.sum(loss_BS, axis=1), weight_B),
+      'accuracy': Mean(jnp.sum(correct_BS * weights_BS, axis=1), weight_B),
+    }
+    z_BS = jnp.square(log_normalizer_BS) * weights_BS
+    return jnp.sum(loss_BS) + self.z_loss * jnp.sum(z_BS), metrics, out

@@ -1,0 +1,95 @@
+"""What a run folder says of its run: run.json, config.gin, parameters.txt."""
+
+import json
+import pathlib
+import uuid
+
+import jax
+
+from tpu_lm.checks import UserError
+from tpu_lm.lineage import definition, differences, write_json
+from tpu_lm.phase import Run
+from tpu_lm.sharding import tree_shardings
+from tpu_lm.tree import Tree, count, is_axes, named_paths
+
+FORMAT = 1
+
+
+def check_identity(run: Run, run_dir: pathlib.Path) -> None:
+  """UserError if the folder holds another run, or something else."""
+  known = _read(run_dir)
+  if known is None:
+    if run_dir.exists() and any(run_dir.iterdir()):
+      raise UserError(
+        f'--run_dir={run_dir}: is not empty, and holds no run (run.json)'
+      )
+    return
+  lines = differences(known['model'], definition(run.model), 'Run.model')
+  lines += differences(known['seed'], run.seed, 'Run.seed')
+  if lines:
+    raise UserError(
+      f'--run_dir={run_dir} holds another run ({"; ".join(lines)}): '
+      'use another folder'
+    )
+
+
+def identify(run: Run, run_dir: pathlib.Path, mesh, config: str) -> str:
+  """Makes the folder, or knows it again; returns the run's id."""
+  known = _read(run_dir)
+  run_dir.mkdir(parents=True, exist_ok=True)
+  identity = known['run'] if known else uuid.uuid4().hex[:12]
+  axes = run.model.axes()
+  params = jax.eval_shape(run.model.init, jax.random.key(0))
+  write_json(
+    run_dir / 'run.json',
+    {
+      'format': FORMAT,
+      'run': identity,
+      'name': run.name,
+      'seed': run.seed,
+      'parameters': count(params),
+      'model': definition(run.model),
+    },
+  )
+  (run_dir / 'config.gin').write_text(config, encoding='utf-8')
+  table = parameter_table(params, axes, tree_shardings(mesh, axes, params))
+  (run_dir / 'parameters.txt').write_text(table, encoding='utf-8')
+  return identity
+
+
+def parameter_table(params: Tree, axes: Tree, shardings: Tree) -> str:
+  """A table of parameters: name, named dimensions, dtype, count, sharding.
+
+  Args:
+    params: nested dicts of arrays or of shapes with dtypes.
+    axes: the same structure, leaves tuples of logical axis names.
+    shardings: the same structure, leaves `jax.sharding.NamedSharding`.
+
+  Returns:
+    Text with one row a parameter and a total.
+  """
+  names = named_paths(axes, is_axes)
+  placed = named_paths(shardings)
+  rows = [('parameter', 'dimensions', 'dtype', 'elements', 'sharding')]
+  for name, leaf in named_paths(params).items():
+    dims = ', '.join(f'{a}={n}' for a, n in zip(names[name], leaf.shape))
+    spec = ', '.join(str(part) for part in placed[name].spec)
+    rows.append((name, dims, str(leaf.dtype), f'{leaf.size:,}', f'({spec})'))
+  rows.append(('total', '', '', f'{count(params):,}', ''))
+  widths = [max(len(row[column]) for row in rows) for column in range(5)]
+  return '\n'.join(
+    '  '.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
+    for row in rows
+  )
+
+
+def _read(run_dir: pathlib.Path) -> dict | None:
+  path = run_dir / 'run.json'
+  if not path.is_file():
+    return None
+  known = json.loads(path.read_text(encoding='utf-8'))
+  if known.get('format') != FORMAT:
+    raise UserError(
+      f'{path}: of format {known.get("format")}, this version reads {FORMAT}'
+    )
+  return known

@@ -1,0 +1,101 @@
+"""What a run writes while it trains: metrics, timings, TensorBoard, tables.
+
+`metrics.jsonl` is a pure function of the configuration: a run that was killed
+and started again ends with the same bytes as one that never stopped. What
+depends on the machine goes to `timings.jsonl`.
+"""
+
+import json
+import os
+import pathlib
+import time
+
+from tensorboard.compat.proto import event_pb2, summary_pb2
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+METRICS = 'metrics.jsonl'
+TIMINGS = 'timings.jsonl'
+
+
+class RunLog:
+  """Appends to the logs of a run folder.
+
+  Args:
+    run_dir: the run folder.
+    metrics_bytes: how much of metrics.jsonl the last checkpoint vouches for;
+      what a killed process wrote after it is cut off and will be written anew.
+  """
+
+  def __init__(self, run_dir: pathlib.Path, metrics_bytes: int):
+    self.run_dir = run_dir
+    self._metrics = (run_dir / METRICS).open('ab')
+    self._metrics.truncate(metrics_bytes)
+    self._metrics.seek(0, os.SEEK_END)
+    self._timings = (run_dir / TIMINGS).open('ab')
+    self._phase: str | None = None
+    self._board: RecordWriter | None = None
+    self._board_file = None
+
+  def open_phase(self, phase: str, step: int) -> None:
+    """Names the phase that the next values belong to; each has its board."""
+    self._close_board()
+    self._phase = phase
+    folder = self.run_dir / 'tensorboard' / phase
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f'events.out.tfevents.{int(time.time())}.{os.getpid()}'
+    self._board_file = (folder / name).open('ab')
+    self._board = RecordWriter(self._board_file)
+    self._event(0, file_version='brain.Event:2')
+    # Tells TensorBoard to forget what a killed process logged after `step`.
+    start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+    self._event(step + 1, session_log=start)
+
+  def metrics(self, step: int, tokens: int, values: dict[str, float]) -> None:
+    """Writes values that follow from the configuration."""
+    self._write(self._metrics, step, tokens, values)
+
+  def timings(self, step: int, tokens: int, values: dict[str, float]) -> None:
+    """Writes values that depend on the machine."""
+    self._write(self._timings, step, tokens, values)
+
+  def flush(self) -> int:
+    """Everything to the disk; returns the size of metrics.jsonl in bytes."""
+    for file in (self._metrics, self._timings, self._board_file):
+      if file is not None:
+        file.flush()
+    os.fsync(self._metrics.fileno())
+    return self._metrics.tell()
+
+  def close(self) -> None:
+    """Flushes and closes all files."""
+    self.flush()
+    self._close_board()
+    self._metrics.close()
+    self._timings.close()
+
+  def _write(self, file, step, tokens, values) -> None:
+    for name, value in values.items():
+      line = {
+        'step': step,
+        'phase': self._phase,
+        'name': name,
+        'value': value,
+        'tokens': tokens,
+      }
+      file.write(json.dumps(line).encode() + b'\n')
+    summary = summary_pb2.Summary(
+      value=[
+        summary_pb2.Summary.Value(tag=name, simple_value=value)
+        for name, value in values.items()
+      ]
+    )
+    self._event(step, summary=summary)
+
+  def _event(self, step: int, **content) -> None:
+    event = event_pb2.Event(wall_time=time.time(), step=step, **content)
+    self._board.write(event.SerializeToString())
+
+  def _close_board(self) -> None:
+    if self._board is not None:
+      self._board.close()
+      self._board = self._board_file = None

@@ -1,0 +1,154 @@
+"""Where arrays live: the mesh, and which mesh axis splits which dimension."""
+
+import dataclasses
+import math
+
+import jax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from tpu_lm import shapes
+from tpu_lm.checks import UserError, require
+from tpu_lm.tree import Tree, is_axes, map_named, named_paths
+
+# The one table: logical axis -> mesh axes that may split it, in order.
+RULES: dict[str, tuple[str, ...]] = {
+  shapes.BATCH: ('data', 'fsdp'),
+  shapes.EMBED: ('fsdp',),
+  shapes.VOCAB: ('tensor',),
+  shapes.MLP: ('tensor',),
+  shapes.HEADS: ('tensor',),
+  shapes.KV_HEADS: ('tensor',),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Mesh:
+  """Devices by axis: `data` copies the parameters, `fsdp` splits them and
+  their optimizer state, `tensor` splits heads, feed-forward and vocabulary.
+
+  One of the three may be -1: all devices that are left.
+  """
+
+  data: int = -1
+  fsdp: int = 1
+  tensor: int = 1
+
+  def __post_init__(self):
+    for name, size in dataclasses.asdict(self).items():
+      good = type(size) is int and (size > 0 or size == -1)
+      require(good, f'Mesh.{name}', size, 'must be a positive int, or -1')
+    sizes = dataclasses.astuple(self)
+    require(sizes.count(-1) <= 1, 'Mesh', sizes, 'only one axis may be -1')
+
+  def make(self) -> jax.sharding.Mesh:
+    """The jax mesh over all devices.
+
+    Raises:
+      UserError: the sizes do not multiply to the number of devices.
+    """
+    devices = jax.device_count()
+    sizes = list(dataclasses.astuple(self))
+    if -1 in sizes:
+      sizes[sizes.index(-1)] = devices // -math.prod(sizes)
+    if math.prod(sizes) != devices:
+      raise UserError(
+        f'Mesh(data={self.data}, fsdp={self.fsdp}, tensor={self.tensor}) does '
+        f'not cover the {devices} devices here'
+      )
+    # jax.make_mesh's default axis type is Explicit, which asks for a sharding
+    # on every operation; we state shardings at a few places and let XLA fill.
+    return jax.make_mesh(
+      tuple(sizes),
+      ('data', 'fsdp', 'tensor'),
+      axis_types=(AxisType.Auto,) * 3,
+    )
+
+
+def partition_spec(
+  axes: tuple[str, ...], shape: tuple[int, ...], mesh
+) -> PartitionSpec:
+  """How an array with these logical axes is split over `mesh`.
+
+  A mesh axis that does not divide a dimension, or is taken by an earlier
+  dimension, does not split it: two key/value heads on four `tensor` devices
+  are copied. The parameter table shows what came of it.
+  """
+  taken: set[str] = set()
+  parts = []
+  for name, size in zip(axes, shape, strict=True):
+    chosen = []
+    for mesh_axis in RULES.get(name, ()):
+      split = math.prod(mesh.shape[a] for a in [*chosen, mesh_axis])
+      if mesh_axis not in taken and size % split == 0:
+        chosen.append(mesh_axis)
+    taken.update(chosen)
+    parts.append(tuple(chosen) if len(chosen) > 1 else next(iter(chosen), None))
+  return PartitionSpec(*parts)
+
+
+def constrain(x: jax.Array, *axes: str) -> jax.Array:
+  """States the sharding of an activation by its logical axes.
+
+  Does nothing where no mesh is set, so blocks run alone in a notebook.
+  """
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.empty:
+    return x
+  spec = partition_spec(axes, x.shape, mesh)
+  return jax.lax.with_sharding_constraint(x, spec)
+
+
+def tree_shardings(mesh, axes: Tree, tree: Tree) -> Tree:
+  """A `NamedSharding` for each leaf of a parameter tree."""
+  return jax.tree.map(
+    lambda names, leaf: NamedSharding(
+      mesh, partition_spec(names, leaf.shape, mesh)
+    ),
+    axes,
+    tree,
+    is_leaf=is_axes,
+  )
+
+
+def state_shardings(mesh, axes: Tree, params: Tree, state: Tree) -> Tree:
+  """Shardings of a whole training state.
+
+  A leaf whose name ends with a parameter's name and whose shape is the
+  parameter's (a moment, an average, a copy) is split as the parameter is;
+  every other leaf is copied to all devices.
+
+  Args:
+    mesh: the jax mesh.
+    axes: tree of logical axis names of the parameters.
+    params: the parameters, or their shapes.
+    state: any tree that holds such leaves.
+  """
+  names = named_paths(axes, is_axes)
+  shaped = {name: leaf.shape for name, leaf in named_paths(params).items()}
+
+  def place(path: str, leaf) -> NamedSharding:
+    parts = path.split('/')
+    for start in range(len(parts)):
+      name = '/'.join(parts[start:])
+      if shaped.get(name) == leaf.shape:
+        spec = partition_spec(names[name], leaf.shape, mesh)
+        return NamedSharding(mesh, spec)
+    return NamedSharding(mesh, PartitionSpec())
+
+  return map_named(place, state)
+
+
+def check_rows(mesh, rows: int, key: str) -> None:
+  """UserError unless a batch of `rows` divides over the mesh."""
+  data, fsdp = mesh.shape['data'], mesh.shape['fsdp']
+  if rows % (data * fsdp):
+    raise UserError(
+      f'{key} = {rows}: must be a multiple of {data * fsdp}, the devices on '
+      f'the mesh axes data ({data}) and fsdp ({fsdp})'
+    )
+
+
+def batch_shardings(mesh, batch: dict[str, jax.Array]) -> dict:
+  """Shardings of a batch: rows over the data and fsdp axes."""
+  rows = NamedSharding(mesh, PartitionSpec(RULES[shapes.BATCH]))
+  return dict.fromkeys(batch, rows)
