@@ -13,7 +13,7 @@ import inspect
 import pathlib
 import pkgutil
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import gin
 from gin import config as gin_config
@@ -69,14 +69,12 @@ def load(files: Sequence[str], bindings: Sequence[str] = ()) -> Config:
     texts[name] = path.read_text(encoding='utf-8')
     gin.add_config_file_search_path(str(path.parent))
   gin.add_config_file_search_path(str(pathlib.Path(__file__).parents[1]))
-  try:
-    with gin.unlock_config():
-      for name in files:
-        gin.parse_config_file(name)
-      for binding in bindings:
-        gin.parse_config(_full_name(binding))
-  except PARSE_ERRORS as error:
-    raise UserError(_one_line(error)) from error
+  for name in files:
+    _parse(lambda name=name: gin.parse_config_file(name), '')
+  for binding in bindings:
+    if '=' not in binding:
+      raise UserError(f'--gin.{binding}: must be --gin.NAME=VALUE')
+    _parse(lambda text=binding: gin.parse_config(text), f'--gin.{binding}: ')
   _check_macros(texts)
   try:
     run = gin.get_configurable('phase.Run')()
@@ -88,46 +86,32 @@ def load(files: Sequence[str], bindings: Sequence[str] = ()) -> Config:
     raise UserError(_with_scope(error)) from error
   unused = _unused()
   for binding in bindings:
-    name = _full_name(binding).split('=')[0].strip()
-    if name in unused:
+    name = binding.partition('=')[0].strip()
+    if _short(name) in map(_short, unused):
       raise UserError(f'--gin.{binding}: nothing uses it')
   operative = gin.operative_config_str()
   gin.clear_config()
   return Config(run, operative, tuple(unused))
 
 
-def _full_name(binding: str) -> str:
-  """'Run.seed=1' -> 'phase.Run.seed=1', if one configurable ends so."""
-  name, equals, value = binding.partition('=')
-  scope, slash, rest = name.strip().rpartition('/')
-  selector, dot, parameter = rest.rpartition('.')
-  if not equals:
-    raise UserError(f'--gin.{binding}: must be --gin.NAME=VALUE')
-  if dot:
-    known = list(gin_config._REGISTRY._selector_map)
-    found = [k for k in known if f'.{k}'.endswith(f'.{selector}')]
-    if len(found) != 1:
-      short = {k.rpartition('.')[2] for k in known}
-      hint = f'is one of {found}' if found else nearest(selector, short)
-      raise UserError(f'--gin.{binding}: no configurable {selector!r}. {hint}')
-    selector = found[0]
-  return f'{scope}{slash}{selector}{dot}{parameter} = {value}'
-
-
-def _one_line(error: Exception) -> str:
-  """gin's message as 'file:line: what. Did you mean ...?'."""
-  text = str(error)
-  place = re.search(r'In file "(.*)", line (\d+)', text)
-  if isinstance(error, SyntaxError):
-    where = f'{error.filename}:{error.lineno}: '
-    text = error.msg
-  elif place:
-    where = f'{place[1]}:{place[2]}: '
-  elif 'bindings string' in text or not text:
-    where = '--gin: '
-  else:
-    where = ''
-  return f'{where}{text.splitlines()[0].strip()}{_suggestion(text)}'
+def _parse(parse: Callable[[], object], where: str) -> None:
+  """Parses; an error becomes 'file:line: what. Did you mean ...?'."""
+  try:
+    parse()
+  except PARSE_ERRORS as error:
+    text = str(error)
+    if place := re.search(r'In file "(.*)", line (\d+)', text):
+      where = f'{place[1]}:{place[2]}: '
+    elif isinstance(error, SyntaxError) and not where:
+      where = f'{error.filename}:{error.lineno}: '
+    what = error.msg if isinstance(error, SyntaxError) else text
+    what = re.sub(r" from '[^']*'>", '>', what.splitlines()[0].strip())
+    line = text.splitlines()[-1].strip()
+    if line.startswith('include ') and 'NoneType' in what:
+      what = f'{line}: no such file'
+    elif what.startswith('malformed node'):
+      what = f'{line}: not a value; strings take quotes'
+    raise UserError(f'{where}{what}{_suggestion(text)}') from error
 
 
 def _suggestion(text: str) -> str:
@@ -135,28 +119,33 @@ def _suggestion(text: str) -> str:
   if found := re.search(
     r"'([\w.]+)' doesn't have a parameter named '(\w+)'", text
   ):
-    target = gin.get_configurable(found[1])
+    target = gin_config._REGISTRY.get_match(found[1]).wrapped
     return nearest(found[2], inspect.signature(target).parameters)
+  if found := re.search(r"No configurable matching '([\w.]+)'", text):
+    known = gin_config._REGISTRY._selector_map
+    return nearest(found[1], {name.rpartition('.')[2] for name in known})
   if found := re.search(r"<module '([\w.]+)'.*has no attribute '?(\w+)", text):
-    module = importlib.import_module(found[1])
-    return nearest(found[2], _public_names(module))
+    names = dir(importlib.import_module(found[1]))
+    return nearest(found[2], [n for n in names if not n.startswith('_')])
   if found := re.search(r"No module named '([\w.]+)'", text):
     package, _, name = found[1].rpartition('.')
-    try:
-      module = importlib.import_module(package) if package else None
-    except ImportError:
-      module = None
-    paths = getattr(module, '__path__', None) if package else None
-    return nearest(name, [m.name for m in pkgutil.iter_modules(paths)])
+    return nearest(name, _modules(package))
   if found := re.search(r"cannot import name '(\w+)' from '([\w.]+)'", text):
-    module = importlib.import_module(found[2])
-    names = [m.name for m in pkgutil.iter_modules(module.__path__)]
-    return nearest(found[1], names)
+    return nearest(found[1], _modules(found[2]))
   return ''
 
 
-def _public_names(module) -> list[str]:
-  return [name for name in dir(module) if not name.startswith('_')]
+def _modules(package: str) -> list[str]:
+  """Names of the modules in a package; of the top level if it is ''."""
+  if not package:
+    return [module.name for module in pkgutil.iter_modules()]
+  spec = importlib.util.find_spec(package.partition('.')[0])
+  if spec is None:
+    return []
+  paths = getattr(importlib.import_module(package), '__path__', None)
+  return (
+    [module.name for module in pkgutil.iter_modules(paths)] if paths else []
+  )
 
 
 def _check_macros(texts: dict[str, str]) -> None:
@@ -182,6 +171,12 @@ def _with_scope(error: Exception) -> str:
   return f'{text.splitlines()[0].strip()}{where}'
 
 
+def _short(name: str) -> str:
+  """'scope/phase.Run.seed' -> 'scope/Run.seed': as short as a person writes."""
+  scope, slash, rest = name.rpartition('/')
+  return f'{scope}{slash}{".".join(rest.split(".")[-2:])}'
+
+
 def _unused() -> list[str]:
   """Bindings without effect: of no object that was made, or overridden."""
   used = gin_config._OPERATIVE_CONFIG
@@ -190,7 +185,7 @@ def _unused() -> list[str]:
     for parameter in values:
       serves = any(
         name == selector
-        and f'/{at}/'.endswith(f'/{scope}/' if scope else '/')
+        and f'{at}/'.startswith(f'{scope}/' if scope else '')
         and parameter in params
         for (at, name), params in used.items()
       )

@@ -9,12 +9,39 @@ import json
 import os
 import pathlib
 import time
+from collections.abc import Sequence
 
+import numpy as np
 from tensorboard.compat.proto import event_pb2, summary_pb2
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 METRICS = 'metrics.jsonl'
 TIMINGS = 'timings.jsonl'
+
+
+def named_values(report: dict, sources: Sequence[str]) -> dict[str, float]:
+  """A train step's report as named numbers.
+
+  Args:
+    report: of `make_train_step`, as NumPy arrays.
+    sources: names of the sources that its means count.
+
+  Returns:
+    learning_rate, gradient_norm, train/METRIC over all rows, and
+    train/loss/SOURCE of each source that had rows in the batch.
+  """
+  values = {
+    'learning_rate': float(report['learning_rate']),
+    'gradient_norm': float(report['gradient_norm']),
+  }
+  for name, mean in report['metrics'].items():
+    total, weight = mean.total.astype(np.float64), mean.weight
+    values[f'train/{name}'] = float(total.sum() / max(weight.sum(), 1e-9))
+  loss = report['metrics']['loss']
+  for source, total, weight in zip(sources, *loss, strict=True):
+    if weight > 0:
+      values[f'train/loss/{source}'] = float(total / weight)
+  return values
 
 
 class RunLog:

@@ -7,8 +7,6 @@ before the disk is touched.
 import dataclasses
 import pathlib
 
-import jax.numpy as jnp
-
 from tpu_lm import run_folder
 from tpu_lm.checkpoint import Checkpoints
 from tpu_lm.checks import UserError
@@ -53,11 +51,6 @@ class Stage:
   def end_tokens(self) -> int:
     """Tokens along the lineage at its end."""
     return self.start_tokens + self.phase.steps * self.phase.tokens_per_step
-
-  @property
-  def last_rate(self) -> float:
-    """The learning rate of its last step."""
-    return float(self.curve(jnp.asarray(self.phase.steps - 1, jnp.int32)))
 
   @property
   def done(self) -> bool:
@@ -150,7 +143,7 @@ def _parent(phase: Phase, saved: Lineage | None, stages: dict[str, Stage]):
     return None, None, 0
   if phase.parent in stages:
     stage = stages[phase.parent]
-    parent = Parent(phase.parent, stage.end_step, stage.last_rate)
+    parent = Parent(phase.parent, stage.end_step, stage.curve.last_rate)
     return parent, stage.folder, stage.end_tokens
   folder = outside(phase.parent)
   if saved is not None:
@@ -185,7 +178,7 @@ def describe(run: Run, stages: list[Stage]) -> str:
     phase, curve = stage.phase, stage.curve
     parent = stage.parent.phase if stage.parent else None
     depth[phase.name] = depth.get(parent, -1) + 1
-    first = float(curve(jnp.asarray(0, jnp.int32)))
+    first = float(curve(0))
     name = '  ' * depth[phase.name] + phase.name
     tokens = phase.steps * phase.tokens_per_step
     weights = ', '.join(f'{k} {v:g}' for k, v in phase.mixture.weights.items())
@@ -194,7 +187,7 @@ def describe(run: Run, stages: list[Stage]) -> str:
     lines.append(
       f'  {name:32} {phase.kind:8} steps {stage.start_step:,} to '
       f'{stage.end_step:,}, {tokens:,} tokens of {weights}{shown}; '
-      f'learning rate {first:.2e} to {stage.last_rate:.2e}'
+      f'learning rate {first:.2e} to {stage.curve.last_rate:.2e}'
       f'{", done" if stage.done else ""}'
     )
   return '\n'.join(lines)

@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from tpu_lm.accumulate import accumulate
 from tpu_lm.state import Mean, Method, TrainState
-from tpu_lm.tree import global_norm
 
 
 def make_train_step(
@@ -66,7 +66,7 @@ def make_train_step(
     weight = jnp.sum(metrics['loss'].weight)
     scale = 1.0 / jnp.where(weight > 0, weight, 1.0)
     gradients = jax.tree.map(lambda g: g * scale, gradients)
-    gradient_norm = global_norm(gradients)
+    gradient_norm = optax.tree.norm(gradients)
     for method in methods:
       slot = state.slots[method.name]
       gradients = method.grads(gradients, state.params, slot)

@@ -1,4 +1,4 @@
-"""Trees of arrays: named paths, regex masks that must match, norms.
+"""Trees of arrays: named paths, regex masks that must match, differences.
 
 Parameters are nested dicts everywhere outside `blocks/` and `models/`, so a
 leaf has a name such as `layers/attention/query`.
@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from tpu_lm.checks import UserError, nearest
 
@@ -80,18 +79,6 @@ def mask(
     tree,
     is_leaf=is_leaf,
   )
-
-
-def global_norm(tree: Tree) -> jax.Array:
-  """Euclidean norm over all leaves, in float32.
-
-  Its gradient at zero is not finite: differentiate the square instead.
-  """
-  squares = [
-    jnp.sum(jnp.square(leaf.astype(jnp.float32)))
-    for leaf in jax.tree.leaves(tree)
-  ]
-  return jnp.sqrt(sum(squares, jnp.zeros((), jnp.float32)))
 
 
 def count(tree: Tree) -> int:

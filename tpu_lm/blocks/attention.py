@@ -96,10 +96,13 @@ class Attention(nnx.Module):
     self.value = normal(rngs, kv_shape, kv_axes, into)
     out_axes = (HEADS, HEAD_DIM, EMBED)
     self.out = normal(rngs, (heads, head_dim, embed), out_axes, out_stddev)
-    self.query_norm = self.key_norm = None
-    if query_key_norm is not None:
-      self.query_norm = RMSNorm(head_dim, query_key_norm, HEAD_DIM)
-      self.key_norm = RMSNorm(head_dim, query_key_norm, HEAD_DIM)
+    # Assigned once: NNX fixes at the first assignment what is a module.
+    self.query_norm = self._norm(head_dim, query_key_norm)
+    self.key_norm = self._norm(head_dim, query_key_norm)
+
+  @staticmethod
+  def _norm(head_dim: int, epsilon: float | None) -> RMSNorm | None:
+    return None if epsilon is None else RMSNorm(head_dim, epsilon, HEAD_DIM)
 
   def __call__(self, x_BSD, angles, mask) -> jax.Array:
     """[B, S, D] -> [B, S, D]; `angles` from `rotary_angles`."""

@@ -1,0 +1,40 @@
+import os
+import subprocess
+import sys
+
+from tests.data.helpers import tiny_corpus
+
+SCRIPT = """
+import sys
+for name in ('seqio', 'tensorflow', 'tensorflow_datasets'):
+  sys.modules[name] = None  # importing it raises ModuleNotFoundError
+
+from tpu_lm.checks import UserError
+from tpu_lm.data.batches import BatchBuilder, validation_batches
+from tpu_lm.data.corpus import Corpus
+from tpu_lm.data.ledger import Ledger
+from tpu_lm.data.mixing import Mixture
+
+corpus = Corpus(('data_tasks.installed_text',), store_dir=sys.argv[1])
+builder = BatchBuilder(corpus, Mixture({'prose': 1}), 4, 8, Ledger())
+batch, ledger = builder.next(0, Ledger())
+assert batch['inputs'].shape == (4, 8)
+assert validation_batches(corpus, 'prose', 2, 2, 8)
+try:
+  corpus.open('python', 'train')
+except UserError as error:
+  print(error)
+"""
+
+
+def test_stores_are_read_where_seqio_is_not_installed(tmp_path):
+  tiny_corpus(tmp_path, {'prose': ['text of some length'] * 5})
+  done = subprocess.run(
+    [sys.executable, '-c', SCRIPT, str(tmp_path)],
+    capture_output=True,
+    text=True,
+    check=True,
+    env={**os.environ, 'PYTHONPATH': os.pathsep.join(['.', *sys.path])},
+  )
+  assert 'seqio is not installed here' in done.stdout
+  assert 'copy the finished stores into Corpus.store_dir' in done.stdout

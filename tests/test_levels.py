@@ -1,0 +1,114 @@
+"""The house keeps its levels, and its core stays small."""
+
+import ast
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+PACKAGE = ROOT / 'tpu_lm'
+LEVELS = (
+  'checks shapes tree',
+  'sharding state step accumulate schedules optimizers blocks',
+  'models objectives methods data evals checkpoint lineage run_log '
+  'progress interrupt',
+  'phase stages entry run_folder loop report',
+  'config cli',
+)
+LEVEL = {room: i for i, rooms in enumerate(LEVELS) for room in rooms.split()}
+# Within a level, who may import whom.
+NEIGHBOURS = {
+  'tree': {'checks'},
+  'step': {'state', 'accumulate'},
+  'blocks': {'sharding'},
+  'stages': {'phase', 'run_folder'},
+  'run_folder': {'phase'},
+  'entry': {'phase', 'stages'},
+  'loop': {'phase', 'stages', 'entry', 'run_folder'},
+  'cli': {'config'},
+}
+PLUG_INS = {
+  'schedules': {'base', 'pieces', 'warmed'},
+  'optimizers': {'common', 'adam'},
+  'models': set(),
+  'objectives': set(),
+  'methods': set(),
+  'evals': set(),
+}
+CORE = 'shapes tree sharding state step accumulate phase loop config'
+CORE_LINES = 1200
+FILES = sorted(PACKAGE.rglob('*.py'))
+
+
+def imports(path):
+  """Dotted names of what a file of the package imports, wherever it does."""
+  for node in ast.walk(ast.parse(path.read_text())):
+    if isinstance(node, ast.Import):
+      yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+      assert node.level == 0, f'{path}: relative import'
+      yield node.module
+      if node.module == 'tpu_lm':
+        yield from (f'tpu_lm.{alias.name}' for alias in node.names)
+
+
+def room_of(path):
+  parts = path.relative_to(PACKAGE).with_suffix('').parts
+  return parts[0]
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_go_down(path):
+  room = room_of(path)
+  if room == '__init__':
+    return
+  assert room in LEVEL, f'{room} has no level: add it to LEVELS'
+  for name in imports(path):
+    parts = name.split('.')
+    if parts[0] != 'tpu_lm' or len(parts) == 1:
+      continue
+    other = parts[1]
+    allowed = (
+      LEVEL[other] < LEVEL[room]
+      or other == room
+      or other in NEIGHBOURS.get(room, set())
+    )
+    assert allowed, f'{room} (level {LEVEL[room]}) imports {name}'
+    if other == room and room in PLUG_INS and len(parts) > 2:
+      assert parts[2] in PLUG_INS[room], f'{path} imports the plug-in {name}'
+
+
+def test_no_cycles():
+  graph = {}
+  for path in FILES:
+    name = '.'.join(path.relative_to(ROOT).with_suffix('').parts)
+    graph[name.removesuffix('.__init__')] = set(imports(path))
+
+  def visit(name, above):
+    assert name not in above, f'cycle: {[*above, name]}'
+    for other in graph.get(name, ()):
+      if other in graph and other not in done:
+        visit(other, [*above, name])
+    done.add(name)
+
+  done = set()
+  for name in graph:
+    visit(name, [])
+
+
+def test_only_config_imports_gin():
+  users = {p.name for p in FILES if 'gin' in {n[:3] for n in imports(p)}}
+  assert users == {'config.py'}
+
+
+def test_the_core_is_small():
+  lines = {
+    name: len((PACKAGE / f'{name}.py').read_text().split('\n')) - 1
+    for name in CORE.split()
+  }
+  assert sum(lines.values()) <= CORE_LINES, lines
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_are_small(path):
+  assert len(path.read_text().split('\n')) <= 301, 'over 300 wants splitting'

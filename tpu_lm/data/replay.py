@@ -1,0 +1,238 @@
+"""Replay: rows that the lineage has read already, as a source of a mixture."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+from tpu_lm.checks import UserError, nearest, require
+from tpu_lm.data.apportion import apportion
+from tpu_lm.data.ledger import REPLAY, Ledger, row_key
+from tpu_lm.data.permutation import reshuffle
+from tpu_lm.data.rows import Rows
+
+ORDERS = ('seen', 'reshuffled', 'unseen', 'fixed')
+
+
+@dataclasses.dataclass(frozen=True)
+class Replay:
+  """A share of every batch that comes from what was read before.
+
+  It costs no extra compute: the other sources shrink by the same. Within it,
+  sources are in proportion to the rows read of them. What a replay reads is
+  counted as `replay:SOURCE` and never replayed itself.
+
+  Orders:
+    seen: as they were read, over and over.
+    reshuffled: the same rows, each time in a new order.
+    unseen: the source itself goes on where it stopped, so that rows not read
+      yet come first. At a new sequence length its rows begin anew.
+    fixed: the first `rows` rows only, over and over.
+
+  Attributes:
+    fraction: share of the rows, in (0, 1].
+    order: one of the orders.
+    phase: only what this ancestor phase read; None for all of the lineage.
+    sources: only these; None for all that were read.
+    rows: for 'fixed', how many rows in all, shared out over the sources.
+  """
+
+  fraction: float
+  order: str = 'seen'
+  phase: str | None = None
+  sources: tuple[str, ...] | None = None
+  rows: int | None = None
+
+  def __post_init__(self):
+    require(
+      type(self.fraction) in (int, float) and 0 < self.fraction <= 1,
+      'Replay.fraction',
+      self.fraction,
+      'must be in (0, 1]',
+    )
+    require(
+      self.order in ORDERS,
+      'Replay.order',
+      self.order,
+      f'must be one of {", ".join(ORDERS)}',
+    )
+    require(
+      self.phase is None or isinstance(self.phase, str),
+      'Replay.phase',
+      self.phase,
+      'must be the name of an ancestor phase',
+    )
+    require(
+      self.sources is None
+      or (
+        isinstance(self.sources, tuple | list)
+        and len(self.sources) > 0
+        and all(isinstance(name, str) for name in self.sources)
+      ),
+      'Replay.sources',
+      self.sources,
+      'must be names of sources',
+    )
+    if self.order == 'fixed':
+      require(
+        type(self.rows) is int and self.rows > 0,
+        'Replay.rows',
+        self.rows,
+        "must be an integer >= 1 with order 'fixed'",
+      )
+    else:
+      require(
+        self.rows is None, 'Replay.rows', self.rows, "is for order 'fixed' only"
+      )
+
+
+@dataclasses.dataclass(frozen=True)
+class Pool:
+  """Rows that were read: cursors start to stop - 1 of a source."""
+
+  source: str
+  start: int
+  stop: int
+  fingerprint: str
+
+  @property
+  def size(self) -> int:
+    """Rows in the pool."""
+    return self.stop - self.start
+
+
+class ReplayRows:
+  """Reads a pool of a source's rows by the replay's own cursor."""
+
+  def __init__(self, rows: Rows, pool: Pool, order: str, seed: int):
+    """Replays `pool`, a part of `rows`, in an order but 'unseen'."""
+    self._rows = rows
+    self._pool = pool
+    self._order = order
+    self._key = (seed, REPLAY + pool.source)
+
+  def read(self, cursors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Reads rows by number, as `Rows.read` does; i64[n], counted from 0."""
+    if self._order == 'reshuffled':
+      places = reshuffle(cursors, self._pool.size, *self._key)
+    else:
+      places = np.asarray(cursors, np.int64) % self._pool.size
+    return self._rows.read(self._pool.start + places)
+
+
+def tokens_read(
+  replay: Replay,
+  entry: Ledger,
+  ancestors: Mapping[str, tuple[Ledger, Ledger]],
+) -> dict[str, int]:
+  """Tokens that the rows in question have, by source, at any length.
+
+  Args:
+    replay: says which rows.
+    entry: the ledger at the phase's entry.
+    ancestors: the ledgers at entry and end of each ancestor phase.
+
+  Returns:
+    Source to tokens, all positive.
+
+  Raises:
+    UserError: there are none, or a phase or source is unknown.
+  """
+  begin, end = _span(replay, entry, ancestors)
+  counts: dict[str, int] = {}
+  for key, stop in end.rows.items():
+    source, length = key.rsplit('@', 1)
+    rows = stop - _start(source, key, begin, end)
+    if rows and not source.startswith(REPLAY):
+      counts[source] = counts.get(source, 0) + rows * int(length)
+  if not counts:
+    raise UserError(
+      'Replay: there is nothing to replay: '
+      + (f'phase {replay.phase!r}' if replay.phase else 'the lineage')
+      + ' has read no rows'
+    )
+  for source in replay.sources or ():
+    if source not in counts:
+      raise UserError(
+        f'Replay.sources: {source!r} has not been read.'
+        + nearest(source, counts)
+      )
+  return {n: c for n, c in counts.items() if n in (replay.sources or counts)}
+
+
+def find_pools(
+  replay: Replay,
+  entry: Ledger,
+  ancestors: Mapping[str, tuple[Ledger, Ledger]],
+  sequence_length: int,
+) -> dict[str, Pool]:
+  """The rows to replay, for every order but 'unseen'.
+
+  Args:
+    replay: says which rows.
+    entry: the ledger at the phase's entry.
+    ancestors: the ledgers at entry and end of each ancestor phase.
+    sequence_length: of the rows.
+
+  Returns:
+    'replay:SOURCE' to its pool, none of them empty.
+
+  Raises:
+    UserError: as `tokens_read`, or rows of another sequence length were read.
+  """
+  begin, end = _span(replay, entry, ancestors)
+  pools = []
+  for source in sorted(tokens_read(replay, entry, ancestors)):
+    key = row_key(source, sequence_length)
+    start, stop = _start(source, key, begin, end), end.rows.get(key, 0)
+    if start == stop:
+      raise UserError(_other_length(source, end, sequence_length))
+    pools.append(Pool(source, start, stop, end.stores[source]))
+  if replay.order == 'fixed':
+    pools = _first(pools, replay.rows)
+  return {REPLAY + pool.source: pool for pool in pools}
+
+
+def _span(
+  replay: Replay,
+  entry: Ledger,
+  ancestors: Mapping[str, tuple[Ledger, Ledger]],
+) -> tuple[Ledger, Ledger]:
+  if replay.phase is None:
+    return Ledger(), entry
+  if replay.phase not in ancestors:
+    raise UserError(
+      f'Replay.phase = {replay.phase!r}: no ancestor of this phase.'
+      + nearest(replay.phase, ancestors)
+    )
+  return ancestors[replay.phase]
+
+
+def _start(source: str, key: str, begin: Ledger, end: Ledger) -> int:
+  # With a new store a source's rows are counted from 0 again.
+  same_store = begin.stores.get(source) == end.stores.get(source)
+  return begin.rows.get(key, 0) if same_store else 0
+
+
+def _first(pools: list[Pool], rows: int) -> list[Pool]:
+  sizes = {pool.source: pool.size for pool in pools}
+  wanted = apportion(sizes, min(rows, sum(sizes.values())))
+  return [
+    dataclasses.replace(pool, stop=pool.start + wanted[pool.source])
+    for pool in pools
+    if wanted[pool.source]
+  ]
+
+
+def _other_length(source: str, ledger: Ledger, sequence_length: int) -> str:
+  lengths = sorted(
+    int(key.rsplit('@', 1)[1])
+    for key in ledger.rows
+    if key.startswith(f'{source}@')
+  )
+  return (
+    f'Replay: {source} was read at sequence length'
+    f' {" and ".join(map(str, lengths))}, not {sequence_length}, and its rows'
+    ' exist at that length only. Keep the sequence length, or set'
+    " Replay.order = 'unseen' to read its text at the new one"
+  )

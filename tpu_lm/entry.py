@@ -1,0 +1,119 @@
+"""How a phase begins: from random weights, a parent, or its own checkpoint."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from tpu_lm.checkpoint import Checkpoints
+from tpu_lm.data.ledger import Ledger
+from tpu_lm.lineage import Lineage
+from tpu_lm.optimizers.carry import carry
+from tpu_lm.phase import Run
+from tpu_lm.sharding import state_shardings
+from tpu_lm.stages import Stage
+from tpu_lm.state import TrainState, init_state
+from tpu_lm.tree import Tree
+
+
+@dataclasses.dataclass(frozen=True)
+class Ledgers:
+  """What was read before a phase, and so far.
+
+  Attributes:
+    ancestors: (entry, end) of each phase above, by name.
+    entry: at this phase's entry.
+    now: at the point from which it goes on.
+  """
+
+  ancestors: dict[str, tuple[Ledger, Ledger]]
+  entry: Ledger
+  now: Ledger
+
+
+def read_ledgers(run: Run, stage: Stage) -> Ledgers:
+  """The ledgers to go on with: as saved, as the parent's, or fresh."""
+  saved, parent = stage.saved, stage.parent
+  if saved is not None:
+    entry = Ledger.from_json(saved.entry_ledger)
+    return Ledgers(_parsed(saved), entry, Ledger.from_json(saved.ledger))
+  if parent is None:
+    fresh = Ledger(seed=run.seed)
+    return Ledgers({}, fresh, fresh)
+  record = _parent_checkpoints(stage).record(parent.step)
+  lineage = Lineage.from_json(record['lineage'])
+  end = Ledger.from_json(lineage.ledger)
+  own = Ledger.from_json(lineage.entry_ledger), end
+  return Ledgers({**_parsed(lineage), lineage.phase: own}, end, end)
+
+
+def make_state(
+  run: Run, stage: Stage, mesh, optimizer: optax.GradientTransformation
+) -> tuple[TrainState, Tree]:
+  """The state to go on from, and its shardings.
+
+  Args:
+    run: the run.
+    stage: the phase in its place.
+    mesh: the jax mesh.
+    optimizer: the phase's, made.
+
+  Raises:
+    UserError: a checkpoint does not hold what this configuration makes.
+  """
+  methods, key = stage.phase.methods, jax.random.key(run.seed)
+
+  def fresh() -> TrainState:
+    return init_state(run.model, optimizer, methods, key)
+
+  shapes = jax.eval_shape(fresh)
+  shardings = state_shardings(mesh, run.model.axes(), shapes.params, shapes)
+  target = jax.tree.map(
+    lambda s, place: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place),
+    shapes,
+    shardings,
+  )
+  if stage.saved is not None:
+    own = Checkpoints(stage.folder / 'checkpoints')
+    return own.restore(stage.saved.end_step, target), shardings
+  if stage.parent is None:
+    return jax.jit(fresh, out_shardings=shardings)(), shardings
+
+  policy = stage.phase.optimizer_state
+  keeps = policy != 'reset' and bool(jax.tree.leaves(target.optimizer))
+  wanted = {'params': target.params}
+  if keeps:
+    wanted['optimizer'] = target.optimizer
+  loaded = _parent_checkpoints(stage).load(stage.parent.step, wanted)
+
+  def begin(params: Tree, parent_optimizer: Tree | None) -> TrainState:
+    state = optimizer.init(params)
+    return TrainState(
+      step=jnp.asarray(stage.start_step, jnp.int32),
+      params=params,
+      optimizer=carry(policy, parent_optimizer, state) if keeps else state,
+      slots={method.name: method.init(params) for method in methods},
+    )
+
+  make = jax.jit(begin, out_shardings=shardings)
+  return make(loaded['params'], loaded.get('optimizer')), shardings
+
+
+def to_json(ancestors: dict[str, tuple[Ledger, Ledger]]) -> dict[str, dict]:
+  """Ancestors' ledgers as a lineage keeps them."""
+  return {
+    name: {'entry': entry.to_json(), 'end': end.to_json()}
+    for name, (entry, end) in ancestors.items()
+  }
+
+
+def _parsed(lineage: Lineage) -> dict[str, tuple[Ledger, Ledger]]:
+  return {
+    name: (Ledger.from_json(own['entry']), Ledger.from_json(own['end']))
+    for name, own in lineage.ancestors.items()
+  }
+
+
+def _parent_checkpoints(stage: Stage) -> Checkpoints:
+  return Checkpoints(stage.parent_folder / 'checkpoints')

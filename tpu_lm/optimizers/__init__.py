@@ -1,0 +1,1 @@
+"""Update directions: one file each; `common.py` has the contract."""

@@ -1,0 +1,275 @@
+"""Curves over lineage steps: learning rates, losses, stability gaps."""
+
+import math
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from tpu_lm.report.measures import Arm, baseline
+from tpu_lm.report.record import VALIDATION, Phase, RunRecord
+from tpu_lm.report.style import (
+  GRID,
+  INK,
+  MUTED,
+  WIDTH,
+  arm_style,
+  label_ends,
+  source_style,
+)
+
+LINE = 0.155  # inches a line of labels takes
+GAP_PANELS = 12  # at most, those of the largest gaps
+Points = list[tuple[int, float]]
+
+
+def pieces(arm: Arm, metric: str) -> list[tuple[Phase, Points]]:
+  """A metric along an arm: each phase up to where the next one leaves it."""
+  ends = [phase.start_step for phase in arm.phases[1:]] + [math.inf]
+  return [
+    (phase, [(s, v) for s, v in phase.curve(metric) if s <= end])
+    for phase, end in zip(arm.phases, ends)
+  ]
+
+
+def branches(arm: Arm) -> list[Phase]:
+  """The arm's shipping branches."""
+  return [s for p, s in zip(arm.phases, arm.ships) if s is not p]
+
+
+def learning_rates(record: RunRecord, arms: Sequence[Arm]) -> Figure:
+  """One row for each arm: its learning rate, branches drawn thin."""
+  colours = arm_style([arm.name for arm in arms])
+  figure, rows = _rows(len(arms), [0.72] * len(arms), top=0.5)
+  highest = 0.0
+  for arm, axes in zip(arms, rows):
+    style = colours[arm.name]
+    for _, points in pieces(arm, 'learning_rate'):
+      axes.plot(*_columns(points), **style)
+      highest = max([highest, *(value for _, value in points)])
+    for branch in branches(arm):
+      points = branch.curve('learning_rate')
+      axes.plot(*_columns(points), color=style['color'], linewidth=0.9)
+    _phase_strip(record, arm, axes)
+    axes.yaxis.set_major_locator(MaxNLocator(3))
+    axes.set_title(arm.name, pad=19, color=style['color'])
+  exponent = math.floor(math.log10(highest)) if highest else 0
+  for axes in rows:
+    axes.set_ylim(-0.02 * highest, 1.08 * highest or 1)
+    axes.yaxis.set_major_formatter(
+      lambda value, _, e=exponent: f'{value / 10**e:.3g}e{e}' if value else '0'
+    )
+  _finish(rows, arms)
+  return figure
+
+
+def losses(record: RunRecord, arms: Sequence[Arm]) -> Figure:
+  """One row for each arm: the validation loss on every source."""
+  colours = source_style(record.sources)
+  height = max(1.35, LINE * len(record.evaluated))
+  figure, rows = _rows(len(arms), [height] * len(arms), top=0.5)
+  limits = _limits(record, arms, record.evaluated)
+  for arm, axes in zip(arms, rows):
+    axes.set_ylim(*limits)
+    labels = []
+    for source in record.evaluated:
+      _loss_line(axes, arm, source, colours[source])
+      last = arm.final[source]
+      if last is not None:
+        text = f'{source} {last:.3f}'
+        labels.append((last, text, colours[source]['color']))
+    label_ends(axes, labels)
+    axes.set_title(arm.name, pad=19)
+    _phase_strip(record, arm, axes)
+  _finish(rows, arms)
+  return figure
+
+
+def losses_by_source(record: RunRecord, arms: Sequence[Arm]) -> Figure:
+  """One row for each source: the same losses, arms laid over each other."""
+  colours = arm_style([arm.name for arm in arms])
+  height = max(1.35, LINE * len(arms))
+  count = len(record.evaluated)
+  figure, rows = _rows(count, [height] * count, top=0.3)
+  shared = {
+    phase.name
+    for i, arm in enumerate(arms)
+    for phase in arm.phases
+    for other in arms[i + 1 :]
+    if phase in other.phases
+  }
+  for source, axes in zip(record.evaluated, rows):
+    axes.set_title(source)
+    axes.set_ylim(*_limits(record, arms, [source]))
+    for arm in arms:
+      _loss_line(axes, arm, source, colours[arm.name], shared)
+    finals = [(arm.final[source], arm.name) for arm in arms]
+    label_ends(
+      axes,
+      [
+        (value, f'{name} {value:.3f}', colours[name]['color'])
+        for value, name in finals
+        if value is not None
+      ],
+    )
+    for step in sorted({p.start_step for arm in arms for p in arm.phases[1:]}):
+      axes.axvline(step, color=MUTED, linewidth=0.6, alpha=0.6)
+  _finish(rows, arms)
+  return figure
+
+
+def gaps(record: RunRecord, arms: Sequence[Arm]) -> Figure | None:
+  """After each switch, the change of each known source's loss; or None."""
+  colours = arm_style([arm.name for arm in arms])
+  panels: dict[tuple[int, str], dict[str, list[Arm]]] = {}
+  peaks: dict[tuple[int, str], float] = {}
+  for arm in arms:
+    order = [phase.name for phase in arm.phases]
+    for gap in arm.gaps:
+      key = (order.index(gap.phase), gap.source)
+      panels.setdefault(key, {}).setdefault(gap.phase, []).append(arm)
+      peaks[key] = max(peaks.get(key, 0.0), gap.peak)
+  if not panels:
+    return None
+  largest = sorted(panels, key=lambda key: -peaks[key])[:GAP_PANELS]
+  shown = [key for key in panels if key in largest]
+  shown.sort(key=lambda key: (key[0], record.sources.index(key[1])))
+  down = math.ceil(len(shown) / 2)
+  lines = max(len(panels[key]) for key in shown)
+  row = max(1.5, LINE * lines) + 0.55
+  figure = Figure(figsize=(WIDTH, row * down + 0.2))
+  grid = figure.subplots(down, 2, squeeze=False, sharey=True)
+  _margins(figure, row * down + 0.2, left=0.5, right=1.45, top=0.3)
+  figure.subplots_adjust(wspace=0.55, hspace=0.55 / (row - 0.55))
+  for axes in grid.flat[len(shown) :]:
+    axes.remove()
+  ends: list[tuple[Axes, list]] = []
+  for key, axes in zip(shown, grid.flat):
+    labels = []
+    for name, owners in panels[key].items():
+      phase, source = record.phases[name], key[1]
+      before = baseline(record, phase, source)
+      points = phase.curve(VALIDATION + source)
+      near = [p for p in points if p[0] <= phase.start_step + phase.steps / 3]
+      points = near if len(near) > 2 else points
+      points = [(step - phase.start_step, v - before) for step, v in points]
+      points = [(0, 0.0)] + [p for p in points if p[0] > 0]
+      axes.plot(*_columns(points), marker='.', ms=3, **colours[owners[0].name])
+      text = ', '.join(arm.name for arm in owners[:2])
+      text = text if len(owners) < 3 else name
+      colour = colours[owners[0].name]['color']
+      labels.append((points[-1][1], text, colour))
+    axes.axhline(0, color=INK, linewidth=0.8)
+    axes.set_xlim(0, None)
+    axes.set_title(f'{key[1]} after switch {key[0]}' if key[0] else key[1])
+    axes.tick_params(labelleft=True)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    ends.append((axes, labels))
+  for axes, labels in ends:  # the common y limits are known by now
+    label_ends(axes, labels)
+  for axes, _ in ends[-2:]:
+    axes.set_xlabel('steps since the switch')
+  return figure
+
+
+def _loss_line(axes, arm, source, style, shared=frozenset()) -> None:
+  """An arm's loss on a source, and a dot for each model shipped."""
+  for phase, points in pieces(arm, VALIDATION + source):
+    common = {'color': MUTED} if phase.name in shared else {}
+    axes.plot(*_columns(points), **{**style, **common})
+  thin = {**style, 'linewidth': 0.8, 'linestyle': '-'}
+  for branch in branches(arm):
+    axes.plot(*_columns(branch.curve(VALIDATION + source)), **thin)
+  for ship in arm.ships:
+    value = ship.final(source)
+    if value is not None:
+      colour = MUTED if ship.name in shared else style['color']
+      axes.plot([ship.end_step], [value], 'o', color=colour, ms=3.5)
+
+
+def _limits(record, arms, sources) -> tuple[float, float]:
+  """Loss limits that leave out how a fresh model's loss falls at first."""
+  shipped = [row[s] for arm in arms for row in arm.losses for s in sources]
+  values = [value for value in shipped if value is not None]
+  for phase in record.phases.values():
+    first = phase.start_step
+    if not phase.parent and not phase.origin:
+      first += 0.15 * phase.steps
+    for source in sources:
+      curve = phase.curve(VALIDATION + source)
+      values += [value for step, value in curve if step >= first]
+  low, high = min(values, default=0.0), max(values, default=1.0)
+  room = 0.06 * (high - low) or 0.1
+  return low - room, high + room
+
+
+def _phase_strip(record: RunRecord, arm: Arm, axes: Axes) -> None:
+  """Above the axes: each phase's name and the sources it reads."""
+  colours = source_style(record.sources)
+  place = axes.get_xaxis_transform()
+  height = axes.get_position().height * axes.figure.get_figheight()
+  above = 0.05 / height
+  ends = [phase.start_step for phase in arm.phases[1:]]
+  for phase, end in zip(arm.phases, [*ends, arm.phases[-1].end_step]):
+    if phase is not arm.phases[0]:
+      axes.axvline(phase.start_step, color=MUTED, linewidth=0.6, alpha=0.6)
+    sources = phase.sources or ('',)
+    width = (end - phase.start_step) / len(sources)
+    for i, source in enumerate(sources):
+      axes.broken_barh(
+        [(phase.start_step + i * width, width)],
+        (1 + above * 0.5, above),
+        color=colours.get(source, {'color': GRID})['color'],
+        transform=place,
+        clip_on=False,
+        linewidth=0,
+      )
+    axes.text(
+      phase.start_step,
+      1 + 2.4 * above,
+      phase.name,
+      transform=place,
+      color=MUTED,
+      fontsize=7,
+    )
+
+
+def _rows(count: int, heights: Sequence[float], top: float):
+  """A column of axes that share x; `heights` in inches, `top` above each."""
+  gap = top + 0.1
+  total = sum(heights) + gap * count + 0.35
+  figure = Figure(figsize=(WIDTH, total))
+  rows = figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
+  figure.subplots_adjust(
+    left=0.5 / WIDTH,
+    right=1 - 1.75 / WIDTH,
+    top=1 - top / total,
+    bottom=0.4 / total,
+    hspace=gap * count / sum(heights),
+  )
+  return figure, rows
+
+
+def _margins(figure, total, left, right, top) -> None:
+  figure.subplots_adjust(
+    left=left / WIDTH,
+    right=1 - right / WIDTH,
+    top=1 - top / total,
+    bottom=0.4 / total,
+  )
+
+
+def _finish(rows: Sequence[Axes], arms: Sequence[Arm]) -> None:
+  """Limits and labels that all rows share."""
+  last = max(ship.end_step for a in arms for ship in (*a.phases, *a.ships))
+  for axes in rows:
+    axes.set_xlim(0 if last else None, last or None)
+    axes.margins(x=0)
+  first = min(arm.phases[0].start_step for arm in arms)
+  rows[-1].set_xlim(first, max(last, first + 1))
+  rows[-1].set_xlabel('steps along the lineage')
+
+
+def _columns(points: Points) -> tuple[list[int], list[float]]:
+  return [x for x, _ in points], [y for _, y in points]

@@ -1,0 +1,1 @@
+"""Learning rates: one file each; `base.py` has the contract."""
