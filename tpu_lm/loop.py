@@ -195,7 +195,8 @@ class _Training:
         )
       if taken % self.run.log_every == 0 or taken == self.phase.steps:
         self.log.metrics(*self._place(taken), values)
-        self._note_speed(taken, values['train/loss'])
+    if ready:
+      self._note_speed(taken, values['train/loss'])
 
   def _note_speed(self, taken: int, loss: float) -> None:
     now, (then, before) = time.monotonic(), self._clock

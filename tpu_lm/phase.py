@@ -11,7 +11,7 @@ from tpu_lm.data.mixing import Mixture
 from tpu_lm.lineage import ANNEALED, TRUNK
 from tpu_lm.objectives.causal import Causal
 from tpu_lm.optimizers.adamw import AdamW
-from tpu_lm.optimizers.carry import _POLICIES as POLICIES
+from tpu_lm.optimizers.carry import POLICIES
 from tpu_lm.schedules.base import Curve, Horizon, Tokens, length_in_steps
 from tpu_lm.sharding import Mesh
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from tpu_lm.blocks.norms import RMSNorm
-from tpu_lm.blocks.parameter import normal
+from tpu_lm.blocks.parameter import normal, project
 from tpu_lm.blocks.positions import rotate
 from tpu_lm.shapes import (
   BATCH,
@@ -106,19 +106,17 @@ class Attention(nnx.Module):
 
   def __call__(self, x_BSD, angles, mask) -> jax.Array:
     """[B, S, D] -> [B, S, D]; `angles` from `rotary_angles`."""
-    dtype = x_BSD.dtype
 
-    def project(kernel, heads):
-      out = jnp.einsum('BSD,DHK->BSHK', x_BSD, kernel[...].astype(dtype))
-      return constrain(out, BATCH, SEQUENCE, heads, HEAD_DIM)
+    def heads_of(kernel, axis):
+      return constrain(project(x_BSD, kernel), BATCH, SEQUENCE, axis, HEAD_DIM)
 
-    query_BSHK = project(self.query, HEADS)
-    key_BTNK = project(self.key, KV_HEADS)
-    value_BTNK = project(self.value, KV_HEADS)
+    query_BSHK = heads_of(self.query, HEADS)
+    key_BTNK = heads_of(self.key, KV_HEADS)
+    value_BTNK = heads_of(self.value, KV_HEADS)
     if self.query_norm is not None:
       query_BSHK = self.query_norm(query_BSHK)
       key_BTNK = self.key_norm(key_BTNK)
     out_BSHK = attend(
       rotate(query_BSHK, angles), rotate(key_BTNK, angles), value_BTNK, mask
     )
-    return jnp.einsum('BSHK,HKD->BSD', out_BSHK, self.out[...].astype(dtype))
+    return project(out_BSHK, self.out, inputs=2)

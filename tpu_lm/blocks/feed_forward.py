@@ -1,10 +1,9 @@
 """Feed-forward layers."""
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
-from tpu_lm.blocks.parameter import normal
+from tpu_lm.blocks.parameter import normal, project
 from tpu_lm.shapes import BATCH, EMBED, MLP, SEQUENCE
 from tpu_lm.sharding import constrain
 
@@ -21,9 +20,7 @@ class SwiGLU(nnx.Module):
 
   def __call__(self, x_BSD: jax.Array) -> jax.Array:
     """[B, S, D] -> [B, S, D]."""
-    dtype = x_BSD.dtype
-    gate_BSF = jnp.einsum('BSD,DF->BSF', x_BSD, self.gate[...].astype(dtype))
-    up_BSF = jnp.einsum('BSD,DF->BSF', x_BSD, self.up[...].astype(dtype))
+    gate_BSF, up_BSF = project(x_BSD, self.gate), project(x_BSD, self.up)
     hidden_BSF = jax.nn.silu(gate_BSF) * up_BSF
     hidden_BSF = constrain(hidden_BSF, BATCH, SEQUENCE, MLP)
-    return jnp.einsum('BSF,FD->BSD', hidden_BSF, self.down[...].astype(dtype))
+    return project(hidden_BSF, self.down)
