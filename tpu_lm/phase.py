@@ -107,6 +107,8 @@ class Phase:
       value = getattr(self, key)
       must = f'must be {kind.__name__}(...), in gin @{kind.__name__}()'
       require(isinstance(value, kind), f'Phase.{key}', value, must)
+    if self.mixture.replay and self.parent is None:
+      raise UserError(f'Phase {self.name!r} has no parent to replay from')
     for key in ('schedule', 'optimizer'):
       value = getattr(self, key)
       good = hasattr(value, 'make') and not isinstance(value, type)

@@ -7,9 +7,12 @@ before the disk is touched.
 import dataclasses
 import pathlib
 
+import jax
+
 from tpu_lm import run_folder
 from tpu_lm.checkpoint import Checkpoints
-from tpu_lm.checks import UserError
+from tpu_lm.checks import UserError, nearest
+from tpu_lm.data.rows import Rows
 from tpu_lm.lineage import DONE, Lineage, Parent, definition, differences
 from tpu_lm.phase import Phase, Run, outside
 from tpu_lm.schedules.base import Curve
@@ -81,18 +84,21 @@ def prepare(run: Run, run_dir: pathlib.Path) -> list[Stage]:
   mesh = run.mesh.make()
   stages = lay_out(run, run_dir)
   run_folder.check_identity(run, run_dir)
-  for phase in run.phases:
+  axes = run.model.axes()
+  params = jax.eval_shape(run.model.init, jax.random.key(0))
+  for stage in stages:
+    phase = stage.phase
     rows = phase.batch_size // phase.micro_batches
     check_rows(mesh, phase.batch_size, 'Phase.batch_size')
     check_rows(mesh, rows, 'Phase.batch_size / Phase.micro_batches')
-  vocabulary = run.model.vocabulary
-  for source in sources_read(run):
-    for split in ('train', 'validation'):
-      size = run.corpus.open(source, split).vocabulary_size
-      if size > vocabulary:
-        raise UserError(
-          f'model vocabulary = {vocabulary}: {source} has {size} token ids'
-        )
+    _check_replay(stage, stages)
+    phase.optimizer.make(axes)
+    for method in phase.methods:  # patterns that match nothing show here
+      slot = jax.eval_shape(method.init, params)
+      jax.eval_shape(method.grads, params, params, slot)
+    for source in _sources_of(run, phase):
+      for split in ('train', 'validation'):
+        _check_store(run, phase, source, split)
   return stages
 
 
@@ -100,12 +106,46 @@ def sources_read(run: Run) -> list[str]:
   """Names of the tasks that any phase of the run reads, in order."""
   names: dict[str, None] = {}
   for phase in run.phases:
-    mixture = phase.mixture
-    for weights in (mixture.weights, *mixture.changes.values()):
-      for name in weights:
-        names.update(dict.fromkeys(run.corpus.expand(name)))
-    names.update(dict.fromkeys(phase.evaluate.sources))
+    names.update(dict.fromkeys(_sources_of(run, phase)))
   return list(names)
+
+
+def _sources_of(run: Run, phase: Phase) -> list[str]:
+  mixture = phase.mixture
+  tasks = [
+    task
+    for weights in (mixture.weights, *mixture.changes.values())
+    for name in weights
+    for task in run.corpus.expand(name)
+  ]
+  return [*dict.fromkeys([*tasks, *phase.evaluate.sources])]
+
+
+def _check_store(run: Run, phase: Phase, source: str, split: str) -> None:
+  store = run.corpus.open(source, split)
+  Rows(store, phase.sequence_length, run.seed, f'{source} ({split})')
+  size, vocabulary = store.vocabulary_size, run.model.vocabulary
+  if size > vocabulary:
+    raise UserError(
+      f'model vocabulary = {vocabulary}: {source} has {size} token ids'
+    )
+
+
+def _check_replay(stage: Stage, stages: list[Stage]) -> None:
+  """What a replay asks for must be above it in the tree."""
+  replay, places = stage.phase.mixture.replay, {s.phase.name: s for s in stages}
+  if replay is None:
+    return
+  above = []
+  while stage.parent is not None and stage.parent.phase in places:
+    stage = places[stage.parent.phase]
+    above.append(stage.phase.name)
+  root = stage.parent is None  # else the rest is known when the phase begins
+  if root and replay.phase is not None and replay.phase not in above:
+    raise UserError(
+      f'Replay.phase = {replay.phase!r}: is no ancestor of the phase.'
+      f'{nearest(replay.phase, above)}'
+    )
 
 
 def lay_out(run: Run, run_dir: pathlib.Path) -> list[Stage]:

@@ -68,7 +68,7 @@ def carry(policy: str, parent: Tree, fresh: Tree) -> Tree:
   if policy == 'reset':
     return fresh
   _check_same(policy, parent, fresh)
-  return POLICIES[policy](parent, fresh)
+  return _POLICIES[policy](parent, fresh)
 
 
 def _keep(parent: Tree, fresh: Tree) -> Tree:
@@ -116,13 +116,13 @@ def _rewarm_second_moment(parent: Tree, fresh: Tree) -> Tree:
   return _map_states(AdamState, rewarm, parent, fresh)
 
 
-POLICIES = {
+_POLICIES = {
   'keep': _keep,
   'reset': lambda parent, fresh: fresh,
   'reset_first_moment': _reset_first_moment,
   'rewarm_second_moment': _rewarm_second_moment,
 }
-POLICIES = tuple(POLICIES)
+POLICIES = tuple(_POLICIES)
 
 
 def _map_states(

@@ -1,0 +1,155 @@
+"""gin files: real constructors, one-line errors, shipped files that work."""
+
+import pathlib
+
+import jax
+import pytest
+
+from tpu_lm import config
+from tpu_lm.checks import UserError
+from tpu_lm.stages import lay_out
+from tpu_lm.tree import count
+
+ROOT = pathlib.Path(__file__).parents[1]
+CONFIGS = ROOT / 'gin_configs'
+QUICKSTART = str(CONFIGS / 'runs' / 'quickstart.gin')
+# Parameters: the last three are the counts published for Llama 3, the others
+# V D + L (2 D + 2 D K (H + N) + 3 D F) + D, and 2 K a layer for QK-norm.
+SIZES = {
+  'nano': 357_312,
+  'micro': 1_017_344,
+  '25m': 20_259_840,
+  '125m': 114_839_808,
+  '350m': 354_471_936,
+  '1b': 1_235_814_400,
+  '3b': 3_212_749_824,
+  '8b': 8_030_261_248,
+}
+
+
+@pytest.mark.parametrize(
+  'path', sorted((CONFIGS / 'runs').glob('*.gin')), ids=lambda path: path.stem
+)
+def test_shipped_runs_dry_run(path, tmp_path):
+  text = path.read_text()
+  for word in ('command', 'hardware', 'time', 'expected'):
+    assert f'#   {word}' in text, f'the head of {path.name} lacks {word!r}'
+  loaded = config.load([str(path)])
+  assert loaded.unused == ()
+  assert len(lay_out(loaded.run, tmp_path)) == len(loaded.run.phases)
+
+
+@pytest.mark.parametrize(
+  'path',
+  [p for p in sorted(CONFIGS.rglob('*.gin')) if p.parent.name != 'runs'],
+  ids=lambda path: path.stem,
+)
+def test_fragments_parse_alone(path):
+  with pytest.raises(UserError, match=r'Run|configurable'):
+    config.load([str(path)])  # it parses, and lacks a run
+
+
+@pytest.mark.parametrize('name', SIZES)
+def test_sizes(name):
+  fragment = CONFIGS / 'models' / f'decoder_{name}.gin'
+  loaded = config.load(
+    [QUICKSTART, str(fragment)], ['Decoder.unroll = 1', 'Run.seed = 1']
+  )
+  model = loaded.run.model
+  params = jax.eval_shape(model.init, jax.random.key(0))
+  assert count(params) == SIZES[name]
+
+
+def test_all_sizes_are_tested():
+  shipped = {p.stem for p in (CONFIGS / 'models').glob('decoder_*.gin')}
+  assert shipped == {f'decoder_{name}' for name in SIZES}
+
+
+def test_bindings_override(tmp_path):
+  loaded = config.load([QUICKSTART], ['Run.seed=7', 'BATCH = 32'])
+  assert loaded.run.seed == 7
+  assert {phase.batch_size for phase in loaded.run.phases} == {32}
+
+
+def test_operative_config_round_trips(tmp_path):
+  loaded = config.load([QUICKSTART], ['Run.seed=7'])
+  again = tmp_path / 'again.gin'
+  again.write_text(loaded.operative)
+  assert config.load([str(again)]).run == loaded.run
+
+
+def edited(tmp_path, old, new):
+  text = pathlib.Path(QUICKSTART).read_text()
+  assert old in text
+  path = tmp_path / 'edited.gin'
+  path.write_text(text.replace(old, new, 1))
+  return str(path)
+
+
+@pytest.mark.parametrize(
+  ('old', 'new', 'message'),
+  [
+    (
+      'phase.Evaluate.rows',
+      'phase.Evaluate.rowz',
+      r"edited\.gin:\d+: .*'rowz'.* Did you mean: rows\?",
+    ),
+    (
+      '@adamw.AdamW()',
+      '@adamw.AdmW()',
+      r'edited\.gin:\d+: .*AdmW.* Did you mean: AdamW\?',
+    ),
+    (
+      'import infinite',
+      'import infinit',
+      r'edited\.gin:\d+: .*infinit.* Did you mean: infinite\?',
+    ),
+    ('%BATCH', '%BATSH', r'edited\.gin:\d+: .*BATSH.* Did you mean: BATCH\?'),
+    ('decoder_micro', 'decoder_mikro', r'edited\.gin:\d+: .*no such file'),
+    ('= 300', "= 300 'x", r'edited\.gin:\d+: '),
+    ('= 300', '= many', r'edited\.gin:\d+: .*many'),
+    ('= 3e-3', '= -1', r'Cosine\.peak = -1: must be .*\(in cosine/prose'),
+    (
+      "parent = 'prose_cosine'",
+      "parent = 'prosecosine'",
+      r"'python_cosine'.* Did you mean: prose_cosine\?",
+    ),
+    (
+      "name = 'prose_cosine'",
+      'length = 300',
+      r'missing 1 required keyword-only argument',
+    ),
+  ],
+)
+def test_mistakes_in_a_file(tmp_path, old, new, message):
+  with pytest.raises(UserError, match=message) as caught:
+    config.load([edited(tmp_path, old, new)])
+  assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+  ('binding', 'message'),
+  [
+    ('Run.sead=1', r'--gin\.Run\.sead=1: .* Did you mean: seed'),
+    ('Rum.seed=1', r"--gin\.Rum\.seed=1: .*'Rum'.* Did you mean: Run"),
+    ('Run.seed', r'must be --gin\.NAME=VALUE'),
+    ('Run.seed=-1', r'Run\.seed = -1: must be an int'),
+    ('tosine/Phase.length=3', r'nothing uses it'),
+    ('BATCHES=3', r'nothing uses it'),
+    ('BATCH=4.5', r'Phase\.batch_size = 4\.5: must be a positive int'),
+  ],
+)
+def test_mistakes_on_the_command_line(binding, message):
+  with pytest.raises(UserError, match=message) as caught:
+    config.load([QUICKSTART], [binding])
+  assert '\n' not in str(caught.value)
+
+
+def test_missing_file():
+  with pytest.raises(UserError, match=r'nowhere\.gin: no such file'):
+    config.load(['nowhere.gin'])
+
+
+def test_unused_bindings_are_told(tmp_path):
+  path = edited(tmp_path, 'SEQ_LEN = 128', 'SEQ_LEN = 128\nSTEPS = 4')
+  assert config.load([path]).unused == ('STEPS',)

@@ -1,0 +1,122 @@
+"""Every mesh gives what one device gives; on eight devices of the host."""
+
+import json
+import os
+import subprocess
+import sys
+import types
+
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec
+
+from tpu_lm.checks import UserError
+from tpu_lm.sharding import Mesh, check_rows, partition_spec
+
+CODE = """
+import json, sys
+import jax, jax.numpy as jnp
+from tests import tiny
+from tpu_lm.objectives.causal import Causal
+from tpu_lm.optimizers.adamw import AdamW
+from tpu_lm.sharding import Mesh, batch_shardings, state_shardings
+from tpu_lm.state import init_state
+from tpu_lm.step import make_train_step
+
+model, optimizer = tiny.decoder(), AdamW().make(tiny.decoder().axes())
+make = lambda: init_state(model, optimizer, (), jax.random.key(0))
+shapes = jax.eval_shape(make)
+for sizes in json.loads(sys.argv[1]):
+  mesh = Mesh(**sizes).make()
+  with jax.set_mesh(mesh):
+    places = state_shardings(mesh, model.axes(), shapes.params, shapes)
+    state = jax.jit(make, out_shardings=places)()
+    step = jax.jit(
+      make_train_step(model, Causal(), optimizer,
+                      lambda s: jnp.float32(1e-2),
+                      start_step=0, seed=0, sources=1,
+                      micro_batches=sizes.pop('micro', 1)),
+      donate_argnums=0, out_shardings=(places, None))
+    losses = []
+    for index in range(4):
+      batch = tiny.batch(rows=8, seed=index)
+      batch = jax.device_put(batch, batch_shardings(mesh, batch))
+      state, report = step(state, batch)
+      loss = report['metrics']['loss']
+      losses.append(float(loss.total.sum() / loss.weight.sum()))
+    query = state.params['layers']['attention']['query']
+    moment = jax.tree.leaves(state.optimizer)
+    print(json.dumps({
+      'losses': losses,
+      'spec': str(query.sharding.spec),
+      'shard': query.addressable_shards[0].data.size,
+      'split': sum(not m.sharding.is_fully_replicated for m in moment),
+    }))
+"""
+MESHES = [
+  {'data': 8},
+  {'data': 1, 'fsdp': 8},
+  {'data': 4, 'tensor': 2},
+  {'data': 2, 'fsdp': 2, 'tensor': 2},
+  {'data': 1, 'fsdp': 2, 'tensor': 4},
+]
+
+
+def train_on(devices, meshes):
+  output = subprocess.run(
+    [sys.executable, '-c', CODE, json.dumps(meshes)],
+    env={
+      **os.environ,
+      'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
+    },
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert output.returncode == 0, output.stderr[-2000:]
+  return [json.loads(line) for line in output.stdout.splitlines()]
+
+
+def test_meshes_agree_with_one_device():
+  [alone] = train_on(1, [{'data': 1}])
+  for mesh, result in zip(MESHES, train_on(8, MESHES), strict=True):
+    np.testing.assert_allclose(
+      result['losses'], alone['losses'], atol=1e-5, err_msg=str(mesh)
+    )
+    split = mesh.get('fsdp', 1) * min(mesh.get('tensor', 1), 4)
+    assert result['shard'] == alone['shard'] // split, (mesh, result)
+    # Moments are split as their parameters are (ZeRO).
+    assert (result['split'] > 0) == (split > 1)
+
+
+class FakeMesh:
+  """All that the rules look at."""
+
+  shape = types.MappingProxyType({'data': 2, 'fsdp': 4, 'tensor': 4})
+
+
+@pytest.mark.parametrize(
+  ('axes', 'shape', 'spec'),
+  [
+    (('embed', 'mlp'), (8, 16), ('fsdp', 'tensor')),
+    (('layers', 'embed', 'heads', 'head_dim'), (3, 8, 4, 8),
+     (None, 'fsdp', 'tensor', None)),
+    (('embed', 'kv_heads', 'head_dim'), (8, 2, 8), ('fsdp', None, None)),
+    (('vocab', 'embed'), (259, 8), (None, 'fsdp')),
+    (('batch', 'sequence'), (16, 5), (('data', 'fsdp'), None)),
+    (('batch', 'embed'), (16, 8), (('data', 'fsdp'), None)),
+  ],
+)  # fmt: skip
+def test_partition_spec(axes, shape, spec):
+  assert partition_spec(axes, shape, FakeMesh) == PartitionSpec(*spec)
+
+
+def test_mistakes():
+  with pytest.raises(UserError, match=r'Mesh\.fsdp = 0'):
+    Mesh(fsdp=0)
+  with pytest.raises(UserError, match='only one axis'):
+    Mesh(data=-1, fsdp=-1)
+  with pytest.raises(UserError, match='does not cover'):
+    Mesh(data=1, fsdp=3).make()
+  with pytest.raises(UserError, match=r'Phase\.batch_size = 12.*multiple of 8'):
+    check_rows(FakeMesh, 12, 'Phase.batch_size')
