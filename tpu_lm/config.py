@@ -21,15 +21,9 @@ from gin import config as gin_config
 from tpu_lm.checks import UserError, nearest
 from tpu_lm.phase import Run
 
-PARSE_ERRORS = (
-  AttributeError,
-  ImportError,
-  NameError,
-  OSError,
-  SyntaxError,
-  TypeError,
-  ValueError,
-)
+# What gin raises for names it doesn't know, and for text it can't read.
+NOT_FOUND = (AttributeError, ImportError, NameError, OSError)
+MALFORMED = (SyntaxError, TypeError, ValueError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,10 +72,8 @@ def load(files: Sequence[str], bindings: Sequence[str] = ()) -> Config:
   _check_macros(texts)
   try:
     run = gin.get_configurable('phase.Run')()
-  except UserError as error:
-    raise UserError(_with_scope(error)) from error
   except (TypeError, ValueError) as error:
-    if 'configurable' not in str(error):
+    if not isinstance(error, UserError) and 'configurable' not in str(error):
       raise
     raise UserError(_with_scope(error)) from error
   unused = _unused()
@@ -98,7 +90,7 @@ def _parse(parse: Callable[[], object], where: str) -> None:
   """Parses; an error becomes 'file:line: what. Did you mean ...?'."""
   try:
     parse()
-  except PARSE_ERRORS as error:
+  except (*NOT_FOUND, *MALFORMED) as error:
     text = str(error)
     if place := re.search(r'In file "(.*)", line (\d+)', text):
       where = f'{place[1]}:{place[2]}: '

@@ -189,9 +189,8 @@ class _Training:
       if bad:
         raise Stopped(
           f'{bad[0]} is {values[bad[0]]} at step {taken} of phase '
-          f'{self.phase.name!r}. Nothing of it was saved: lower the learning '
-          'rate or look at the data, then start again from the last checkpoint '
-          f'(steps {self.checkpoints.steps()})'
+          f'{self.phase.name!r}: lower the learning rate or look at the data. '
+          f'Nothing of it was saved; checkpoints: {self.checkpoints.steps()}'
         )
       if taken % self.run.log_every == 0 or taken == self.phase.steps:
         self.log.metrics(*self._place(taken), values)
@@ -228,7 +227,6 @@ class _Training:
   def _lineage(self) -> Lineage:
     stage, phase = self.stage, self.phase
     end_step, end_tokens = self._place(self.taken)
-    rate = float(stage.curve(max(self.taken - 1, 0)))
     return Lineage(
       run=self.shared.identity,
       phase=phase.name,
@@ -239,7 +237,7 @@ class _Training:
       end_step=end_step,
       start_tokens=stage.start_tokens,
       end_tokens=end_tokens,
-      learning_rate=rate,
+      learning_rate=float(stage.curve(max(self.taken - 1, 0))),
       entry_ledger=self.ledgers.entry.to_json(),
       ledger=self.ledger.to_json(),
       ancestors=to_json(self.ledgers.ancestors),

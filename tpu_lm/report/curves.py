@@ -41,7 +41,7 @@ def branches(arm: Arm) -> list[Phase]:
 def learning_rates(record: RunRecord, arms: Sequence[Arm]) -> Figure:
   """One row for each arm: its learning rate, branches drawn thin."""
   colours = arm_style([arm.name for arm in arms])
-  figure, rows = _rows(len(arms), [0.72] * len(arms), top=0.5)
+  figure, rows = _rows(len(arms), 0.72, top=0.5)
   highest = 0.0
   for arm, axes in zip(arms, rows):
     style = colours[arm.name]
@@ -68,7 +68,8 @@ def losses(record: RunRecord, arms: Sequence[Arm]) -> Figure:
   """One row for each arm: the validation loss on every source."""
   colours = source_style(record.sources)
   height = max(1.35, LINE * len(record.evaluated))
-  figure, rows = _rows(len(arms), [height] * len(arms), top=0.5)
+  texts = [f'{source} 0.000' for source in record.evaluated]
+  figure, rows = _rows(len(arms), height, top=0.5, labels=texts)
   limits = _limits(record, arms, record.evaluated)
   for arm, axes in zip(arms, rows):
     axes.set_ylim(*limits)
@@ -90,8 +91,8 @@ def losses_by_source(record: RunRecord, arms: Sequence[Arm]) -> Figure:
   """One row for each source: the same losses, arms laid over each other."""
   colours = arm_style([arm.name for arm in arms])
   height = max(1.35, LINE * len(arms))
-  count = len(record.evaluated)
-  figure, rows = _rows(count, [height] * count, top=0.3)
+  texts = [f'{arm.name} 0.000' for arm in arms]
+  figure, rows = _rows(len(record.evaluated), height, top=0.3, labels=texts)
   shared = {
     phase.name
     for i, arm in enumerate(arms)
@@ -140,7 +141,7 @@ def gaps(record: RunRecord, arms: Sequence[Arm]) -> Figure | None:
   row = max(1.5, LINE * lines) + 0.55
   figure = Figure(figsize=(WIDTH, row * down + 0.2))
   grid = figure.subplots(down, 2, squeeze=False, sharey=True)
-  _margins(figure, row * down + 0.2, left=0.5, right=1.45, top=0.3)
+  _margins(figure, right=1.45, top=0.3)
   figure.subplots_adjust(wspace=0.55, hspace=0.55 / (row - 0.55))
   for axes in grid.flat[len(shown) :]:
     axes.remove()
@@ -162,7 +163,10 @@ def gaps(record: RunRecord, arms: Sequence[Arm]) -> Figure | None:
       labels.append((points[-1][1], text, colour))
     axes.axhline(0, color=INK, linewidth=0.8)
     axes.set_xlim(0, None)
-    axes.set_title(f'{key[1]} after switch {key[0]}' if key[0] else key[1])
+    reads = {record.phases[name].sources for name in panels[key]}
+    to = ' + '.join(reads.pop()) if len(reads) == 1 else ''
+    to = f'the switch to {to}' if 0 < len(to) < 25 else f'switch {key[0]}'
+    axes.set_title(f'{key[1]} after {to}')
     axes.tick_params(labelleft=True)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     ends.append((axes, labels))
@@ -195,7 +199,7 @@ def _limits(record, arms, sources) -> tuple[float, float]:
   for phase in record.phases.values():
     first = phase.start_step
     if not phase.parent and not phase.origin:
-      first += 0.15 * phase.steps
+      first += 0.4 * phase.steps
     for source in sources:
       curve = phase.curve(VALIDATION + source)
       values += [value for step, value in curve if step >= first]
@@ -235,38 +239,38 @@ def _phase_strip(record: RunRecord, arm: Arm, axes: Axes) -> None:
     )
 
 
-def _rows(count: int, heights: Sequence[float], top: float):
-  """A column of axes that share x; `heights` in inches, `top` above each."""
-  gap = top + 0.1
-  total = sum(heights) + gap * count + 0.35
+def _rows(count: int, height: float, top: float, labels: Sequence[str] = ()):
+  """A column of axes that share x.
+
+  Args:
+    count: of rows.
+    height: of each, in inches.
+    top: what is left above each, in inches.
+    labels: texts that will stand right of the axes.
+  """
+  total = (height + top + 0.1) * count + 0.35
   figure = Figure(figsize=(WIDTH, total))
   rows = figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
-  figure.subplots_adjust(
-    left=0.5 / WIDTH,
-    right=1 - 1.75 / WIDTH,
-    top=1 - top / total,
-    bottom=0.4 / total,
-    hspace=gap * count / sum(heights),
-  )
+  _margins(figure, 0.2 + 0.068 * max(map(len, labels), default=0), top)
+  figure.subplots_adjust(hspace=(top + 0.1) / height)
   return figure, rows
 
 
-def _margins(figure, total, left, right, top) -> None:
+def _margins(figure: Figure, right: float, top: float) -> None:
+  """Margins in inches."""
+  height = figure.get_figheight()
   figure.subplots_adjust(
-    left=left / WIDTH,
+    left=0.5 / WIDTH,
     right=1 - right / WIDTH,
-    top=1 - top / total,
-    bottom=0.4 / total,
+    top=1 - top / height,
+    bottom=0.4 / height,
   )
 
 
 def _finish(rows: Sequence[Axes], arms: Sequence[Arm]) -> None:
   """Limits and labels that all rows share."""
-  last = max(ship.end_step for a in arms for ship in (*a.phases, *a.ships))
-  for axes in rows:
-    axes.set_xlim(0 if last else None, last or None)
-    axes.margins(x=0)
   first = min(arm.phases[0].start_step for arm in arms)
+  last = max(ship.end_step for a in arms for ship in (*a.phases, *a.ships))
   rows[-1].set_xlim(first, max(last, first + 1))
   rows[-1].set_xlabel('steps along the lineage')
 

@@ -1,0 +1,222 @@
+"""One paragraph of what happened, each clause computed from the numbers.
+
+Nothing is known in advance of which arm should win: a sentence is chosen by
+comparing values, and is left out where there is nothing to compare. Losses
+closer than `TOLERANCE` are called about equal.
+"""
+
+from collections.abc import Sequence
+
+from tpu_lm.report.measures import Arm, Gap
+from tpu_lm.report.record import RunRecord
+from tpu_lm.report.words import count, listed, loss, several
+
+TOLERANCE = 0.01  # nats a token
+
+
+def paragraph(record: RunRecord, arms: Sequence[Arm]) -> str:
+  """What happened in a run, in plain words."""
+  sentences = [_opening(record, arms), _pending(record)]
+  if len(arms) == 1:
+    sentences += [_course(arms[0]), _since_own_stage(arms[0])]
+  else:
+    sentences += [_ranking(arms), _forgetting(arms), _replay(arms)]
+  sentences += [_gap(arms), _seed(record, arms)]
+  return ' '.join(sentence for sentence in sentences if sentence)
+
+
+def _opening(record: RunRecord, arms: Sequence[Arm]) -> str:
+  """Size, phases, and what was read in which order."""
+  size = record.facts.get('parameters')
+  model = f'a model of {count(size)} parameters' if size else 'a model'
+  phases = list(record.phases.values())
+  if len(phases) == 1:
+    steps = f'{several(phases[0].steps, "step")} of {phases[0].name}'
+    text = f'This run trained {model} for {steps}'
+  else:
+    text = f'This run trained {model} in {several(len(phases), "phase")}'
+    if len(arms) > 1:
+      text += f', which form {several(len(arms), "arm")}'
+  origins = {arm.phases[0].origin for arm in arms} - {None}
+  if origins:
+    text += f', starting from {listed(sorted(origins))} of another run'
+  orders = {tuple(phase.sources for phase in arm.phases) for arm in arms}
+  if len(orders) > 1:
+    return f'{text}; the arms read different sources or in different order.'
+  stages: list[str] = []
+  for sources in next(iter(orders)):
+    if sources and listed(sources) not in stages[-1:]:
+      stages.append(listed(sources))
+  if not stages:
+    return f'{text}.'
+  who = 'each arm' if len(arms) > 1 else 'it'
+  return f'{text}; {who} read {", then ".join(stages)}.'
+
+
+def _pending(record: RunRecord) -> str:
+  """Says so while something is still to come."""
+  running = [p.name for p in record.phases.values() if not p.done]
+  if not running:
+    return ''
+  verb = 'has' if len(running) == 1 else 'have'
+  return (
+    f'{listed(running)} {verb} not ended: the numbers are those of the last '
+    'evaluation so far.'
+  )
+
+
+def _course(arm: Arm) -> str:
+  """One arm: from where to where each source went."""
+  parts = []
+  for source in arm.own:
+    first = arm.phases[0].entry(source)
+    if arm.phases[0].origin is None and len(arm.rows) > 1:
+      first = arm.losses[0][source]
+    parts.append(_change(source, first, arm.final[source]))
+  parts = [part for part in parts if part]
+  start = 'the start'
+  if arm.phases[0].origin is None and len(arm.rows) > 1:
+    start = f'the end of {arm.rows[0]}'
+  if not parts:
+    return ''
+  return f'From {start} to the last evaluation, {listed(parts)}.'
+
+
+def _change(source: str, first: float | None, last: float | None) -> str:
+  if first is None or last is None:
+    return ''
+  if abs(last - first) < TOLERANCE:
+    return f'the loss on {source} stayed about equal at {loss(last)} nats'
+  verb = 'fell' if last < first else 'rose'
+  return f'the loss on {source} {verb} from {loss(first)} to {loss(last)} nats'
+
+
+def _since_own_stage(arm: Arm) -> str:
+  """One arm: forgetting, source by source."""
+  if not arm.forgetting:
+    return ''
+  parts = [f'{s} {_above(value)}' for s, value in arm.forgetting.items()]
+  return f'Against the loss after its own stage, {listed(parts)}.'
+
+
+def _above(value: float) -> str:
+  if abs(value) < TOLERANCE:
+    return 'ended about equal'
+  return f'ended {loss(abs(value))} nats {"higher" if value > 0 else "lower"}'
+
+
+def _ranking(arms: Sequence[Arm]) -> str:
+  """Arms by their average loss over what they read."""
+  if len({frozenset(arm.own) for arm in arms}) > 1:
+    return 'The arms read different sources: their averages do not compare.'
+  ranked = [arm for arm in arms if arm.average is not None]
+  ranked.sort(key=lambda arm: arm.average)
+  if len(ranked) < 2:
+    return ''
+  best = ranked[0].average
+  lowest = [arm for arm in ranked if arm.average - best < TOLERANCE]
+  rest = ranked[len(lowest) :]
+  what = 'Averaged over these sources' if len(ranked[0].own) > 1 else 'At last'
+  names = listed([arm.name for arm in lowest])
+  values = listed([loss(arm.average) for arm in lowest])
+  if len(lowest) == 1:
+    text = f'{what}, {names} ended lowest, at {values} nats a token'
+  elif not rest:
+    return f'{what}, all arms ended about equal: {names}, at {values} nats.'
+  else:
+    text = f'{what}, {names} ended lowest and about equal, at {values} nats'
+  others = [f'{arm.name} {loss(arm.average - best)} higher' for arm in rest]
+  return f'{text}; {listed(others)}.' if others else f'{text}.'
+
+
+def _forgetting(arms: Sequence[Arm]) -> str:
+  """Who forgot least and most, over the earlier sources."""
+  known = [arm for arm in arms if arm.backward is not None]
+  known.sort(key=lambda arm: -arm.backward)
+  if not known:
+    return ''
+  least, most = known[0], known[-1]
+  if least.backward - most.backward < TOLERANCE:
+    if len(known) == 1:
+      return f'The earlier sources of {least.name} {_above(-least.backward)}.'
+    return (
+      'Forgetting was about equal in all arms: against the losses after '
+      f'their own stages, the earlier sources {_above(-least.backward)} on '
+      'average.'
+    )
+  return (
+    'Against the losses after their own stages, the earlier sources '
+    f'{_above(-least.backward)} on average in {least.name} (least forgotten) '
+    f'and {_above(-most.backward).removeprefix("ended ")} in {most.name} '
+    '(most).'
+  )
+
+
+def _replay(arms: Sequence[Arm]) -> str:
+  """Arms with replay against arms without, where both exist."""
+  groups = []
+  for wanted in (True, False):
+    groups.append(
+      [
+        -arm.backward
+        for arm in arms
+        if arm.replayed is wanted and arm.backward is not None
+      ]
+    )
+  if not all(groups):
+    return ''
+  replayed, plain = groups
+  spans = f'{_span(replayed)} nats with replay, {_span(plain)} without'
+  if max(replayed) <= min(plain) - TOLERANCE:
+    verdict = 'Every arm with replay forgot less than every arm without'
+  elif max(plain) <= min(replayed) - TOLERANCE:
+    verdict = 'Every arm with replay forgot more than every arm without'
+  else:
+    verdict = 'Replay did not part the arms in how much they forgot'
+  return f'{verdict} (mean rise {spans}).'
+
+
+def _span(values: Sequence[float]) -> str:
+  low, high = loss(min(values)), loss(max(values))
+  return low if low == high else f'{low} to {high}'
+
+
+def _gap(arms: Sequence[Arm]) -> str:
+  """The largest rise after a switch, and the arm with the smallest."""
+  found = [(arm.largest_gap, arm) for arm in arms if arm.largest_gap]
+  if not found:
+    return ''
+  found.sort(key=lambda pair: pair[0].peak)
+  (smallest, calm), (largest, arm) = found[0], found[-1]
+  if largest.peak < TOLERANCE:
+    return (
+      'No switch raised the loss on a known source by more than '
+      f'{TOLERANCE:g} nats.'
+    )
+  of = f' of {arm.name}' if len(arms) > 1 else ''
+  text = (
+    f'The highest rise after a switch{of} was {loss(largest.peak)} nats on '
+    f'{largest.source}, {several(largest.peak_after, "step")} into '
+    f'{largest.phase}, {_return(largest)}'
+  )
+  if largest.peak - smallest.peak >= TOLERANCE:
+    text += f'; the highest of {calm.name} was {loss(smallest.peak)}'
+  return f'{text}.'
+
+
+def _return(gap: Gap) -> str:
+  if gap.back_after is None:
+    return 'and it did not come back to where it was within the phase'
+  return f'and it was back after {several(gap.back_after, "step")}'
+
+
+def _seed(record: RunRecord, arms: Sequence[Arm]) -> str:
+  """One run is one seed."""
+  seed = record.facts.get('seed')
+  named = 'a single seed' if seed is None else f'a single seed ({seed})'
+  if len(arms) == 1:
+    return f'This is {named}: another one would give other numbers.'
+  return (
+    f'This is {named}: how much of these differences is chance, only more '
+    'seeds can tell.'
+  )
