@@ -158,3 +158,23 @@ def test_dry_run_prints_the_tree(capsys, stores, tmp_path):
   lines = capsys.readouterr().out.splitlines()
   assert [line.split()[0] for line in lines[1:]] == ['base', 'branch', 'next']
   assert not (tmp_path / 'run').exists()
+
+
+def test_a_run_whose_stores_exist_needs_no_tensorflow(stores, tmp_path):
+  """It works where neither seqio nor TensorFlow is installed."""
+  code = (
+    'import sys\n'
+    'for name in ("tensorflow", "seqio", "tensorflow_datasets"):\n'
+    '  sys.modules[name] = None  # importing it raises ImportError\n'
+    'from tpu_lm.cli import main\n'
+    'sys.exit(main(sys.argv[1:]))'
+  )
+  arguments = tree(stores, tmp_path / 'run', 'STEPS=9', 'Mixture.changes={}')
+  done = subprocess.run(
+    [sys.executable, '-c', code, *arguments],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 0, done.stderr[-2000:]
+  assert (tmp_path / 'run' / 'report' / 'index.html').is_file()

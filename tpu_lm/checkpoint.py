@@ -17,6 +17,10 @@ from tpu_lm.checks import UserError
 from tpu_lm.state import TrainState
 from tpu_lm.tree import Tree, differences
 
+# orbax writes it last. Its own `is_orbax_checkpoint` also accepts folders that
+# lack it, such as what a killed removal leaves.
+COMMITTED = 'commit_success.txt'
+
 
 class Checkpoints:
   """The checkpoints under `directory`, one folder a step.
@@ -36,7 +40,7 @@ class Checkpoints:
     if not self.directory.is_dir():
       return []
     found = [p for p in self.directory.iterdir() if p.name.isdigit()]
-    return sorted(int(p.name) for p in found if ocp.is_orbax_checkpoint(p))
+    return sorted(int(p.name) for p in found if (p / COMMITTED).is_file())
 
   def save(self, state: TrainState, record: dict) -> None:
     """Starts to save; returns when the arrays are copied, not yet written.
@@ -54,11 +58,10 @@ class Checkpoints:
     path = self._path(int(state.step))
     if path.exists():  # a leftover that was never committed
       shutil.rmtree(path)
-    # A copy, because the next step is given these buffers to overwrite, and
-    # on CPU a host view of an array is the array itself.
-    arrays = jax.tree.map(jnp.copy, _arrays(state))
+    # orbax copies to the host before it returns, so the next step may be given
+    # these buffers to overwrite (tests/test_checkpoint.py makes sure).
     self._saving = ocp.save_checkpointables_async(
-      path, arrays, custom_metadata=record
+      path, _arrays(state), custom_metadata=record
     )
 
   def wait(self) -> None:

@@ -45,11 +45,11 @@ def learning_rates(record: RunRecord, arms: Sequence[Arm]) -> Figure:
   highest = 0.0
   for arm, axes in zip(arms, rows):
     style = colours[arm.name]
-    for _, points in pieces(arm, 'learning_rate'):
-      axes.plot(*_columns(points), **style)
+    for phase, points in pieces(arm, 'learning_rate'):
+      axes.plot(*_columns(_entered(record, phase) + points), **style)
       highest = max([highest, *(value for _, value in points)])
     for branch in branches(arm):
-      points = branch.curve('learning_rate')
+      points = _entered(record, branch) + branch.curve('learning_rate')
       axes.plot(*_columns(points), color=style['color'], linewidth=0.9)
     _phase_strip(record, arm, axes)
     axes.yaxis.set_major_locator(MaxNLocator(3))
@@ -62,6 +62,15 @@ def learning_rates(record: RunRecord, arms: Sequence[Arm]) -> Figure:
     )
   _finish(rows, arms)
   return figure
+
+
+def _entered(record: RunRecord, phase: Phase) -> Points:
+  """The parent's learning rate where `phase` left it; [] for a root."""
+  if not phase.parent:
+    return []
+  before = record.phases[phase.parent].curve('learning_rate')
+  before = [value for step, value in before if step <= phase.start_step]
+  return [(phase.start_step, before[-1])] if before else []
 
 
 def losses(record: RunRecord, arms: Sequence[Arm]) -> Figure:
@@ -96,9 +105,9 @@ def losses_by_source(record: RunRecord, arms: Sequence[Arm]) -> Figure:
   shared = {
     phase.name
     for i, arm in enumerate(arms)
-    for phase in arm.phases
+    for phase in (*arm.phases, *arm.ships)
     for other in arms[i + 1 :]
-    if phase in other.phases
+    if phase in (*other.phases, *other.ships)
   }
   for source, axes in zip(record.evaluated, rows):
     axes.set_title(source)
@@ -184,7 +193,9 @@ def _loss_line(axes, arm, source, style, shared=frozenset()) -> None:
     axes.plot(*_columns(points), **{**style, **common})
   thin = {**style, 'linewidth': 0.8, 'linestyle': '-'}
   for branch in branches(arm):
-    axes.plot(*_columns(branch.curve(VALIDATION + source)), **thin)
+    common = {'color': MUTED} if branch.name in shared else {}
+    points = branch.curve(VALIDATION + source)
+    axes.plot(*_columns(points), **{**thin, **common})
   for ship in arm.ships:
     value = ship.final(source)
     if value is not None:

@@ -142,8 +142,8 @@ def tree(record: RunRecord) -> Figure:
 
 def _width(phase: Phase) -> float:
   """Inches that the two lines of a phase's text take."""
-  letters = max(1.15 * len(phase.name), 0.9 * len(_detail(phase)))
-  return _LETTER * letters + 0.2
+  letters = max(1.1 * len(phase.name), 0.85 * len(_detail(phase)))
+  return _LETTER * letters + 0.1
 
 
 def _detail(phase: Phase) -> str:

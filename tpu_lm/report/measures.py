@@ -246,7 +246,8 @@ def _short_names(names: list[str]) -> list[str]:
   """Drops the words, parted by '_', that all names share at the front."""
   words = [name.split('_') for name in names]
   while len(words) > 1 and all(len(w) > 1 for w in words):
-    if len({w[0] for w in words}) > 1:
+    bare = any('_'.join(w[1:]).isdigit() for w in words)
+    if bare or len({w[0] for w in words}) > 1:
       break
     words = [w[1:] for w in words]
   return ['_'.join(w) for w in words]

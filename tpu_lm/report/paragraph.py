@@ -12,6 +12,7 @@ from tpu_lm.report.record import RunRecord
 from tpu_lm.report.words import count, listed, loss, several
 
 TOLERANCE = 0.01  # nats a token
+FEW = 4  # sources or stages that a sentence goes through one by one
 
 
 def paragraph(record: RunRecord, arms: Sequence[Arm]) -> str:
@@ -50,6 +51,9 @@ def _opening(record: RunRecord, arms: Sequence[Arm]) -> str:
   if not stages:
     return f'{text}.'
   who = 'each arm' if len(arms) > 1 else 'it'
+  if len(stages) > FEW:
+    middle = several(len(stages) - 2, 'other stage')
+    stages = [stages[0], middle, stages[-1]]
   return f'{text}; {who} read {", then ".join(stages)}.'
 
 
@@ -58,51 +62,58 @@ def _pending(record: RunRecord) -> str:
   running = [p.name for p in record.phases.values() if not p.done]
   if not running:
     return ''
-  verb = 'has' if len(running) == 1 else 'have'
+  have = 'phase has' if len(running) == 1 else 'phases have'
   return (
-    f'{listed(running)} {verb} not ended: the numbers are those of the last '
-    'evaluation so far.'
+    f'{len(running)} {have} not ended yet ({listed(running)}): the numbers '
+    'are those of the last evaluation so far.'
   )
 
 
 def _course(arm: Arm) -> str:
   """One arm: from where to where each source went."""
-  parts = []
-  for source in arm.own:
-    first = arm.phases[0].entry(source)
-    if arm.phases[0].origin is None and len(arm.rows) > 1:
-      first = arm.losses[0][source]
-    parts.append(_change(source, first, arm.final[source]))
-  parts = [part for part in parts if part]
-  start = 'the start'
-  if arm.phases[0].origin is None and len(arm.rows) > 1:
-    start = f'the end of {arm.rows[0]}'
-  if not parts:
+  base, since = arm.losses[0], f'the end of {arm.rows[0]}'
+  if arm.phases[0].origin or len(arm.rows) == 1:
+    since = 'the start'
+    base = {source: arm.phases[0].entry(source) for source in arm.own}
+  pairs = {s: (base[s], arm.final[s]) for s in arm.own}
+  pairs = {s: pair for s, pair in pairs.items() if None not in pair}
+  if not pairs:
     return ''
-  return f'From {start} to the last evaluation, {listed(parts)}.'
+  if len(pairs) > FEW:
+    order = sorted(pairs, key=lambda s: pairs[s][1] - pairs[s][0])
+    pairs = {s: pairs[s] for s in (order[0], order[-1])}
+    since += ', at the extremes'
+  parts = [_change(s, *pair) for s, pair in pairs.items()]
+  return f'From {since}, the loss {listed(parts)}.'
 
 
-def _change(source: str, first: float | None, last: float | None) -> str:
-  if first is None or last is None:
-    return ''
+def _change(source: str, first: float, last: float) -> str:
   if abs(last - first) < TOLERANCE:
-    return f'the loss on {source} stayed about equal at {loss(last)} nats'
+    return f'on {source} stayed about equal at {loss(last)} nats'
   verb = 'fell' if last < first else 'rose'
-  return f'the loss on {source} {verb} from {loss(first)} to {loss(last)} nats'
+  return f'on {source} {verb} from {loss(first)} to {loss(last)} nats'
 
 
 def _since_own_stage(arm: Arm) -> str:
-  """One arm: forgetting, source by source."""
+  """One arm: forgetting, source by source or its mean."""
+  stage = 'the loss after its own stage'
   if not arm.forgetting:
     return ''
-  parts = [f'{s} {_above(value)}' for s, value in arm.forgetting.items()]
-  return f'Against the loss after its own stage, {listed(parts)}.'
+  if len(arm.forgetting) > FEW:
+    worst = max(arm.forgetting, key=arm.forgetting.get)
+    return (
+      f'On average over the earlier sources, the final loss '
+      f'{_against(-arm.backward)} {stage}; highest is {worst}, which '
+      f'{_against(arm.forgetting[worst])} it.'
+    )
+  parts = [f'on {s} {_against(value)}' for s, value in arm.forgetting.items()]
+  return f'In the end the loss {listed(parts)} {stage}.'
 
 
-def _above(value: float) -> str:
+def _against(value: float) -> str:
   if abs(value) < TOLERANCE:
-    return 'ended about equal'
-  return f'ended {loss(abs(value))} nats {"higher" if value > 0 else "lower"}'
+    return 'was about equal to'
+  return f'was {loss(abs(value))} nats {"above" if value > 0 else "below"}'
 
 
 def _ranking(arms: Sequence[Arm]) -> str:
@@ -122,7 +133,8 @@ def _ranking(arms: Sequence[Arm]) -> str:
   if len(lowest) == 1:
     text = f'{what}, {names} ended lowest, at {values} nats a token'
   elif not rest:
-    return f'{what}, all arms ended about equal: {names}, at {values} nats.'
+    span = _span([arm.average for arm in lowest])
+    return f'{what}, all arms ended about equal, at {span} nats a token.'
   else:
     text = f'{what}, {names} ended lowest and about equal, at {values} nats'
   others = [f'{arm.name} {loss(arm.average - best)} higher' for arm in rest]
@@ -136,19 +148,14 @@ def _forgetting(arms: Sequence[Arm]) -> str:
   if not known:
     return ''
   least, most = known[0], known[-1]
+  stage = 'the loss after its own stage'
+  start = 'On average over the earlier sources, the final loss'
   if least.backward - most.backward < TOLERANCE:
-    if len(known) == 1:
-      return f'The earlier sources of {least.name} {_above(-least.backward)}.'
-    return (
-      'Forgetting was about equal in all arms: against the losses after '
-      f'their own stages, the earlier sources {_above(-least.backward)} on '
-      'average.'
-    )
+    return f'{start} {_against(-least.backward)} {stage}, in all arms alike.'
   return (
-    'Against the losses after their own stages, the earlier sources '
-    f'{_above(-least.backward)} on average in {least.name} (least forgotten) '
-    f'and {_above(-most.backward).removeprefix("ended ")} in {most.name} '
-    '(most).'
+    f'{start} {_against(-least.backward)} {stage} in {least.name}, which '
+    f'forgot least, and {_against(-most.backward).removeprefix("was ")} it in '
+    f'{most.name}, which forgot most.'
   )
 
 
@@ -193,21 +200,22 @@ def _gap(arms: Sequence[Arm]) -> str:
       'No switch raised the loss on a known source by more than '
       f'{TOLERANCE:g} nats.'
     )
-  of = f' of {arm.name}' if len(arms) > 1 else ''
+  of = f'of {arm.name} ' if len(arms) > 1 else ''
   text = (
-    f'The highest rise after a switch{of} was {loss(largest.peak)} nats on '
+    f'The highest rise after a switch was {loss(largest.peak)} nats, {of}on '
     f'{largest.source}, {several(largest.peak_after, "step")} into '
-    f'{largest.phase}, {_return(largest)}'
+    f'{largest.phase}; {_return(largest)}.'
   )
   if largest.peak - smallest.peak >= TOLERANCE:
-    text += f'; the highest of {calm.name} was {loss(smallest.peak)}'
-  return f'{text}.'
+    peak = loss(smallest.peak)
+    text += f' In {calm.name} no rise was higher than {peak}.'
+  return text
 
 
 def _return(gap: Gap) -> str:
   if gap.back_after is None:
-    return 'and it did not come back to where it was within the phase'
-  return f'and it was back after {several(gap.back_after, "step")}'
+    return 'the loss did not come back to where it was within that phase'
+  return f'the loss was back after {several(gap.back_after, "step")}'
 
 
 def _seed(record: RunRecord, arms: Sequence[Arm]) -> str:

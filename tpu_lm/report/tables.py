@@ -39,7 +39,7 @@ class Table:
   best: frozenset[tuple[int, int]] = frozenset()
 
 
-def summary(arms: Sequence[Arm], sources: Sequence[str]) -> Table:
+def arm_table(arms: Sequence[Arm], sources: Sequence[str]) -> Table:
   """Each arm's last shipped model; the lowest of a column stands out."""
   columns = ('arm', *sources, 'average', 'forgetting', 'largest gap')
   numbers = [
@@ -76,7 +76,7 @@ def _lowest(values: Sequence[float | None]) -> Iterable[int]:
   ]
 
 
-def transfer(arms: Sequence[Arm]) -> Table:
+def transfer_table(arms: Sequence[Arm]) -> Table:
   """Forgetting of each source, backward and forward transfer."""
   sources = list(dict.fromkeys(s for arm in arms for s in arm.forgetting))
   columns = ('arm', *(f'forgetting of {s}' for s in sources))
@@ -93,7 +93,7 @@ def transfer(arms: Sequence[Arm]) -> Table:
   return Table(columns, rows, frozenset({'arm'}))
 
 
-def gaps(arms: Sequence[Arm]) -> Table:
+def gap_table(arms: Sequence[Arm]) -> Table:
   """Every stability gap once, in the order of phases."""
   columns = (
     'phase',
@@ -118,7 +118,7 @@ def gaps(arms: Sequence[Arm]) -> Table:
   return Table(columns, rows, frozenset({'phase', 'source'}))
 
 
-def phases(record: RunRecord) -> Table:
+def phase_table(record: RunRecord) -> Table:
   """What each phase was and did."""
   columns = (
     'phase',
@@ -183,7 +183,7 @@ def summary_table(run_dir: str | pathlib.Path) -> RichTable:
   sources = record.evaluated
   if len(sources) > TERMINAL_SOURCES:
     sources = ()
-  table = summary(find_arms(record), sources)
+  table = arm_table(find_arms(record), sources)
   title = f'{record.name}: validation loss, nats a token'
   result = RichTable(title=Text(title), title_justify='left', width=None)
   for column in table.columns:

@@ -220,7 +220,8 @@ def steps_left(horizon: Horizon, taken: dict[str, int], least: int = 0) -> int:
   """
   total = sum(taken.values())
   left = horizon.steps - total
-  expected = f"steps must leave at least {least} of the phase's {horizon.steps}"
+  most = horizon.steps - least
+  expected = f'steps: must be at most {most} in a phase of {horizon.steps}'
   require(left >= least, ' + '.join(taken), total, expected)
   return left
 
