@@ -18,8 +18,10 @@ from tpu_lm.report.style import (
   label_ends,
   source_style,
 )
+from tpu_lm.report.words import shortened
 
 LINE = 0.155  # inches a line of labels takes
+LETTER = 0.06  # inches a letter of a phase's name takes
 GAP_PANELS = 12  # at most, those of the largest gaps
 Points = list[tuple[int, float]]
 
@@ -42,6 +44,7 @@ def learning_rates(record: RunRecord, arms: Sequence[Arm]) -> Figure:
   """One row for each arm: its learning rate, branches drawn thin."""
   colours = arm_style([arm.name for arm in arms])
   figure, rows = _rows(len(arms), 0.72, top=0.5)
+  _share_steps(rows, arms)
   highest = 0.0
   for arm, axes in zip(arms, rows):
     style = colours[arm.name]
@@ -60,7 +63,6 @@ def learning_rates(record: RunRecord, arms: Sequence[Arm]) -> Figure:
     axes.yaxis.set_major_formatter(
       lambda value, _, e=exponent: f'{value / 10**e:.3g}e{e}' if value else '0'
     )
-  _finish(rows, arms)
   return figure
 
 
@@ -79,6 +81,7 @@ def losses(record: RunRecord, arms: Sequence[Arm]) -> Figure:
   height = max(1.35, LINE * len(record.evaluated))
   texts = [f'{source} 0.000' for source in record.evaluated]
   figure, rows = _rows(len(arms), height, top=0.5, labels=texts)
+  _share_steps(rows, arms)
   limits = _limits(record, arms, record.evaluated)
   for arm, axes in zip(arms, rows):
     axes.set_ylim(*limits)
@@ -92,16 +95,18 @@ def losses(record: RunRecord, arms: Sequence[Arm]) -> Figure:
     label_ends(axes, labels)
     axes.set_title(arm.name, pad=19)
     _phase_strip(record, arm, axes)
-  _finish(rows, arms)
   return figure
 
 
-def losses_by_source(record: RunRecord, arms: Sequence[Arm]) -> Figure:
-  """One row for each source: the same losses, arms laid over each other."""
+def losses_by_source(record: RunRecord, arms: Sequence[Arm]) -> Figure | None:
+  """One row for each source, arms laid over each other; None of one arm."""
+  if len(arms) < 2:
+    return None
   colours = arm_style([arm.name for arm in arms])
   height = max(1.35, LINE * len(arms))
   texts = [f'{arm.name} 0.000' for arm in arms]
   figure, rows = _rows(len(record.evaluated), height, top=0.3, labels=texts)
+  _share_steps(rows, arms)
   shared = {
     phase.name
     for i, arm in enumerate(arms)
@@ -125,7 +130,6 @@ def losses_by_source(record: RunRecord, arms: Sequence[Arm]) -> Figure:
     )
     for step in sorted({p.start_step for arm in arms for p in arm.phases[1:]}):
       axes.axvline(step, color=MUTED, linewidth=0.6, alpha=0.6)
-  _finish(rows, arms)
   return figure
 
 
@@ -167,9 +171,10 @@ def gaps(record: RunRecord, arms: Sequence[Arm]) -> Figure | None:
       points = [(0, 0.0)] + [p for p in points if p[0] > 0]
       axes.plot(*_columns(points), marker='.', ms=3, **colours[owners[0].name])
       text = ', '.join(arm.name for arm in owners[:2])
-      text = text if len(owners) < 3 else name
+      text = shortened(text if len(owners) < 3 else name, 20)
       colour = colours[owners[0].name]['color']
-      labels.append((points[-1][1], text, colour))
+      if len(arms) > 1:
+        labels.append((points[-1][1], text, colour))
     axes.axhline(0, color=INK, linewidth=0.8)
     axes.set_xlim(0, None)
     reads = {record.phases[name].sources for name in panels[key]}
@@ -220,11 +225,13 @@ def _limits(record, arms, sources) -> tuple[float, float]:
 
 
 def _phase_strip(record: RunRecord, arm: Arm, axes: Axes) -> None:
-  """Above the axes: each phase's name and the sources it reads."""
+  """Above the axes: each phase's name, if it fits, and what it reads."""
   colours = source_style(record.sources)
   place = axes.get_xaxis_transform()
   height = axes.get_position().height * axes.figure.get_figheight()
   above = 0.05 / height
+  first, last = axes.get_xlim()
+  inches = axes.get_position().width * WIDTH / (last - first)
   ends = [phase.start_step for phase in arm.phases[1:]]
   for phase, end in zip(arm.phases, [*ends, arm.phases[-1].end_step]):
     if phase is not arm.phases[0]:
@@ -240,10 +247,11 @@ def _phase_strip(record: RunRecord, arm: Arm, axes: Axes) -> None:
         clip_on=False,
         linewidth=0,
       )
+    letters = int(inches * (end - phase.start_step) / LETTER) - 1
     axes.text(
       phase.start_step,
       1 + 2.4 * above,
-      phase.name,
+      shortened(phase.name, letters) if letters > 5 else '',
       transform=place,
       color=MUTED,
       fontsize=7,
@@ -278,8 +286,8 @@ def _margins(figure: Figure, right: float, top: float) -> None:
   )
 
 
-def _finish(rows: Sequence[Axes], arms: Sequence[Arm]) -> None:
-  """Limits and labels that all rows share."""
+def _share_steps(rows: Sequence[Axes], arms: Sequence[Arm]) -> None:
+  """The steps that all rows cover, named under the last."""
   first = min(arm.phases[0].start_step for arm in arms)
   last = max(ship.end_step for a in arms for ship in (*a.phases, *a.ships))
   rows[-1].set_xlim(first, max(last, first + 1))

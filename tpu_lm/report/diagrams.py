@@ -23,8 +23,10 @@ _PALE_TEXT, _DARK_TEXT = '#fdfdfd', '#10151f'
 _LETTER = 0.062  # inches, the width to expect of a letter
 
 
-def matrices(record: RunRecord, arms: Sequence[Arm]) -> Figure:
-  """P of every arm: models down, sources across."""
+def matrices(record: RunRecord, arms: Sequence[Arm]) -> Figure | None:
+  """P of every arm: models down, sources across; None of one model."""
+  if sum(len(arm.rows) for arm in arms) < 2:
+    return None
   best = {
     source: min(values, default=math.nan)
     for source in record.evaluated
@@ -76,7 +78,6 @@ def _heat(axes: Axes, record, arm, best, scale, head) -> None:
       if value is None:
         axes.text(x + 0.5, y + 0.5, '–', ha='center', va='center', color=MUTED)
         continue
-      dark = scale(value - best[source]) < 0.42
       axes.text(
         x + 0.5,
         y + 0.52,
@@ -84,12 +85,14 @@ def _heat(axes: Axes, record, arm, best, scale, head) -> None:
         ha='center',
         va='center',
         fontsize=small,
-        color=_DARK_TEXT if dark else _PALE_TEXT,
+        color=_on(scale(value - best[source])),
       )
   for source, y in arm.own.items():
     x = record.evaluated.index(source)
-    frame = Rectangle((x + 0.03, y + 0.05), 0.94, 0.9)
-    frame.set(fill=False, edgecolor=INK, linewidth=1.4)
+    frame = Rectangle((x + 0.04, y + 0.07), 0.92, 0.86)
+    value = arm.losses[y][source]
+    colour = INK if value is None else _on(scale(value - best[source]))
+    frame.set(fill=False, edgecolor=colour, linewidth=1.3)
     axes.add_patch(frame)
   axes.set(xlim=(0, count), ylim=(len(arm.losses), 0))
   axes.grid(False)
@@ -103,6 +106,11 @@ def _heat(axes: Axes, record, arm, best, scale, head) -> None:
   colours = source_style(record.sources)
   for source, text in zip(record.evaluated, axes.get_xticklabels()):
     text.set_color(colours[source]['color'])
+
+
+def _on(shade: float) -> str:
+  """The colour that reads on a cell of this shade, 0 to 1."""
+  return _DARK_TEXT if shade < 0.42 else _PALE_TEXT
 
 
 def tree(record: RunRecord) -> Figure:
@@ -238,7 +246,11 @@ def _legend(figure: Figure, record: RunRecord, colours, height) -> None:
   x, y = 2.1 / WIDTH, 0.09 / height
   read = {name for p in record.phases.values() for name in p.read}
   used = [s for s in record.sources if {s, REPLAY + s} & read]
-  for source in used[:8]:
+  fits = 0
+  for source in used:
+    if x > (WIDTH - 2.8) / WIDTH:
+      break
+    fits += 1
     swatch = Rectangle((x, y), 0.11 / WIDTH, 0.1 / height, lw=0)
     swatch.set(facecolor=colours[source]['color'], transform=figure.transFigure)
     figure.add_artist(swatch)
@@ -247,6 +259,6 @@ def _legend(figure: Figure, record: RunRecord, colours, height) -> None:
   marks = ['● trunk', '○ annealed']
   if any(name.startswith(REPLAY) for name in read):
     marks.insert(0, 'pale: replayed')
-  if len(used) > 8:
-    marks.insert(0, f'and {len(used) - 8} more')
-  figure.text(x, y, '     '.join(marks), fontsize=7, color=MUTED)
+  if len(used) > fits:
+    marks.insert(0, f'and {len(used) - fits} more')
+  figure.text(x, y, '\u2003'.join(marks), fontsize=7, color=MUTED)

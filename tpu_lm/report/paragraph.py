@@ -52,8 +52,8 @@ def _opening(record: RunRecord, arms: Sequence[Arm]) -> str:
     return f'{text}.'
   who = 'each arm' if len(arms) > 1 else 'it'
   if len(stages) > FEW:
-    middle = several(len(stages) - 2, 'other stage')
-    stages = [stages[0], middle, stages[-1]]
+    ends = f'{stages[0]} first and {stages[-1]} last'
+    return f'{text}; {who} read {ends}, in {len(stages)} stages.'
   return f'{text}; {who} read {", then ".join(stages)}.'
 
 

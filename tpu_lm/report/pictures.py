@@ -76,8 +76,8 @@ KINDS = (
   (
     'learning_rates',
     'Learning rates',
-    'One row an arm, as logged; thin lines are the branches that anneal a '
-    'trunk to ship it.',
+    'One row an arm, as logged, each phase drawn on from its parent’s last '
+    'rate; thin lines are the branches that anneal a trunk to ship it.',
     learning_rates,
   ),
 )

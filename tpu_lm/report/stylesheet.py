@@ -25,13 +25,15 @@ section { margin-top: 52px; }
 }
 .picture svg { display: block; width: 100%; height: auto; overflow: visible; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: 14px; line-height: 1.4; }
-th, td { padding: 7px 0 7px 26px; text-align: right; white-space: nowrap; }
+table { border-collapse: collapse; font-size: 13.5px; line-height: 1.4; }
+th, td { padding: 7px 0 7px 20px; text-align: right; white-space: nowrap; }
+td { vertical-align: top; }
 th:first-child, td:first-child { padding-left: 0; }
 th { color: var(--muted); font-weight: 500; vertical-align: bottom; }
 thead th { border-bottom: 1.5px solid var(--muted); }
 tbody td { border-bottom: 1px solid var(--grid); }
 th.words, td.words { text-align: left; }
+td.words:not(:first-child) { white-space: normal; }
 details { margin-top: 24px; font-size: 14px; }
 summary { cursor: pointer; color: var(--muted); font-size: 15px; }
 details[open] summary { margin-bottom: 12px; }

@@ -1,6 +1,7 @@
 """The report's tables as plain text cells, and the one for the terminal."""
 
 import dataclasses
+import itertools
 import pathlib
 from collections.abc import Iterable, Sequence
 
@@ -19,6 +20,7 @@ from tpu_lm.report.words import (
   signed,
 )
 
+UNBROKEN = '\u00a0'  # a space at which no line ends
 TERMINAL_SOURCES = 4  # columns of sources that fit in 100 characters
 
 
@@ -127,20 +129,14 @@ def phase_table(record: RunRecord) -> Table:
     'steps',
     'tokens',
     'read',
-    'learning rate: first',
-    'highest',
-    'last',
-    'tokens a second',
+    'learning rate',
+    'tokens/s',
   )
   rows = tuple(_phase_row(phase) for phase in record.phases.values())
   return Table(columns, rows, frozenset({'phase', 'parent', 'kind', 'read'}))
 
 
 def _phase_row(phase: Phase) -> tuple[str, ...]:
-  rates = [value for _, value in phase.curve('learning_rate')]
-  last = phase.learning_rate if phase.done else None
-  if last is None and rates:
-    last = rates[-1]
   return (
     phase.name,
     phase.parent or phase.origin or NOTHING,
@@ -148,11 +144,20 @@ def _phase_row(phase: Phase) -> tuple[str, ...]:
     f'{phase.steps:,}',
     count(phase.tokens),
     shares(phase),
-    rate(rates[0] if rates else None),
-    rate(max(rates, default=None)),
-    rate(last),
+    course(phase),
     count(phase.tokens_per_second),
   )
+
+
+def course(phase: Phase) -> str:
+  """Learning rates, first → highest → last, each named once."""
+  rates = [value for _, value in phase.curve('learning_rate')]
+  if phase.done and phase.learning_rate is not None:
+    rates.append(phase.learning_rate)
+  if not rates:
+    return NOTHING
+  texts = [rate(value) for value in (rates[0], max(rates), rates[-1])]
+  return ' → '.join(text for text, _ in itertools.groupby(texts))
 
 
 def shares(phase: Phase) -> str:
@@ -163,7 +168,8 @@ def shares(phase: Phase) -> str:
   if len(phase.read) == 1:
     return _reading(*phase.read)
   ordered = sorted(phase.read.items(), key=lambda item: -item[1])
-  return ', '.join(f'{_reading(s)} {n / total:.0%}' for s, n in ordered)
+  parts = [f'{_reading(s)} {n / total:.0%}' for s, n in ordered]
+  return ', '.join(part.replace(' ', UNBROKEN) for part in parts)
 
 
 def _reading(source: str) -> str:
