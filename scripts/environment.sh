@@ -12,7 +12,8 @@ if ! cmp -s "$root/requirements.lock" "$root/.venv/installed.lock"; then
   "$python" -m venv "$root/.venv"
   pip=("$root/.venv/bin/python" -m pip --disable-pip-version-check -q)
   "${pip[@]}" install --require-hashes -r "$root/requirements.lock"
-  "${pip[@]}" install --no-deps --no-build-isolation -e "$root"
+  PYTHONWARNINGS=ignore \
+    "${pip[@]}" install --no-deps --no-build-isolation -e "$root"
   cp "$root/requirements.lock" "$root/.venv/installed.lock"
 fi
 export PATH="$root/.venv/bin:$PATH"
