@@ -87,7 +87,8 @@ def _page(
       'Forgetting: final loss less the loss after the source’s own stage, '
       'positive is worse. Backward transfer is its mean with the sign turned '
       'round. Forward transfer: how much the loss on sources yet unread fell '
-      'against the base, the first model of the arm; positive is better.',
+      'against the base: the parent outside this folder, else the first model '
+      'that the arm ships; positive is better.',
       _table(transfer_table(arms)),
     )
     if has_transfer

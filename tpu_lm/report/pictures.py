@@ -61,7 +61,8 @@ KINDS = (
     'After each switch',
     'The change of the loss on what was already known, from the parent’s own '
     'at the switch: above the line is worse than before. The first third of '
-    'the phase is shown.',
+    'the phase is shown, or all of it where that was evaluated less than '
+    'three times; of more than twelve pictures, those of the largest rises.',
     gaps,
   ),
   (

@@ -5,6 +5,7 @@ import itertools
 import pathlib
 from collections.abc import Iterable, Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -43,7 +44,7 @@ class Table:
 
 def arm_table(arms: Sequence[Arm], sources: Sequence[str]) -> Table:
   """Each arm's last shipped model; the lowest of a column stands out."""
-  columns = ('arm', *sources, 'average', 'forgetting', 'largest gap')
+  columns = ('arm', *sources, 'average', 'forgetting', 'gap')
   numbers = [
     (
       *(arm.final[source] for source in sources),
@@ -191,14 +192,17 @@ def summary_table(run_dir: str | pathlib.Path) -> RichTable:
     sources = ()
   table = arm_table(find_arms(record), sources)
   title = f'{record.name}: validation loss, nats a token'
-  result = RichTable(title=Text(title), title_justify='left', width=None)
+  result = RichTable(
+    title=Text(title), title_justify='left', box=SIMPLE_HEAD, pad_edge=False
+  )
   for column in table.columns:
     left = column in table.words
     result.add_column(
       Text(shortened(column, 14)),
       justify='left' if left else 'right',
       max_width=32 if left else 14,
-      overflow='fold' if left else 'ellipsis',
+      no_wrap=True,
+      overflow='ellipsis',
     )
   for i, row in enumerate(table.rows):
     result.add_row(
