@@ -81,9 +81,7 @@ def load(files: Sequence[str], bindings: Sequence[str] = ()) -> Config:
     name = binding.partition('=')[0].strip()
     if _short(name) in map(_short, unused):
       raise UserError(f'--gin.{binding}: nothing uses it')
-  operative = gin.operative_config_str()
-  gin.clear_config()
-  return Config(run, operative, tuple(unused))
+  return Config(run, gin.operative_config_str(), tuple(unused))
 
 
 def _parse(parse: Callable[[], object], where: str) -> None:

@@ -42,7 +42,6 @@ def train(run: Run, run_dir: pathlib.Path, config: str = '') -> None:
     Interrupted: SIGTERM or SIGINT came; the state was saved.
     Stopped: a loss or gradient is not finite; nothing of it was saved.
   """
-  run_dir = pathlib.Path(run_dir)
   stages = prepare(run, run_dir)
   mesh = run.mesh.make()
   identity = run_folder.identify(run, run_dir, mesh, config)
@@ -200,6 +199,8 @@ class _Training:
   def _note_speed(self, taken: int, loss: float) -> None:
     now, (then, before) = time.monotonic(), self._clock
     steps, seconds = taken - before, max(now - then, 1e-9)
+    if steps < self.run.log_every and taken < self.phase.steps:
+      return  # too few to time: the device runs one step behind
     self._clock = now, taken
     speed = steps * self.phase.tokens_per_step / seconds
     timings = {'step_seconds': seconds / steps, 'tokens_per_second': speed}
