@@ -211,6 +211,21 @@ def test_a_phase_of_another_run_can_be_continued(finished, tmp_path):
   )
 
 
+def test_a_branch_can_join_the_folder_of_its_trunk(tmp_path):
+  """By a configuration that names the new phase alone; nothing is lost."""
+  run = tiny.tree_run(tmp_path / 'stores')
+  trunk = dataclasses.replace(run, phases=run.phases[:1])
+  train(trunk, tmp_path / 'run')
+  before = (tmp_path / 'run' / 'metrics.jsonl').read_bytes()
+  parent = str(tmp_path / 'run' / 'phases' / 'base')
+  branch = dataclasses.replace(run.phases[1], parent=parent)
+  train(dataclasses.replace(run, phases=(branch,)), tmp_path / 'run')
+  after = (tmp_path / 'run' / 'metrics.jsonl').read_bytes()
+  assert after.startswith(before) and len(after) > len(before)
+  train(trunk, tmp_path / 'run')  # and the trunk's own file still works
+  assert (tmp_path / 'run' / 'metrics.jsonl').read_bytes() == after
+
+
 @pytest.mark.parametrize('policy', ['reset', 'rewarm_second_moment'])
 def test_optimizer_state_policies_differ(finished, tmp_path, policy):
   run, run_dir = finished

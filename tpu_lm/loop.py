@@ -18,7 +18,7 @@ from tpu_lm.phase import Run
 from tpu_lm.progress import Progress
 from tpu_lm.run_log import RunLog, named_values
 from tpu_lm.sharding import batch_shardings
-from tpu_lm.stages import Stage, prepare, sources_read
+from tpu_lm.stages import Stage, prepare, sources_read, vouched_bytes
 from tpu_lm.step import make_train_step
 
 
@@ -45,7 +45,7 @@ def train(run: Run, run_dir: pathlib.Path, config: str = '') -> None:
   stages = prepare(run, run_dir)
   mesh = run.mesh.make()
   identity = run_folder.identify(run, run_dir, mesh, config)
-  log = RunLog(run_dir, max(stage.metrics_bytes for stage in stages))
+  log = RunLog(run_dir, vouched_bytes(run_dir))
   total = sum(stage.phase.steps for stage in stages)
   done = sum(stage.steps_done for stage in stages)
   with (

@@ -32,7 +32,6 @@ class Stage:
     start_tokens: tokens along the lineage before it.
     curve: its learning rate.
     saved: the lineage of its newest checkpoint, if it has one.
-    metrics_bytes: the part of metrics.jsonl that this checkpoint vouches for.
   """
 
   phase: Phase
@@ -43,7 +42,6 @@ class Stage:
   start_tokens: int
   curve: Curve
   saved: Lineage | None
-  metrics_bytes: int
 
   @property
   def end_step(self) -> int:
@@ -71,6 +69,16 @@ def newest_record(folder: pathlib.Path) -> dict | None:
   checkpoints = Checkpoints(folder / 'checkpoints')
   steps = checkpoints.steps()
   return checkpoints.record(steps[-1]) if steps else None
+
+
+def vouched_bytes(run_dir: pathlib.Path) -> int:
+  """How much of metrics.jsonl the checkpoints in a run folder vouch for.
+
+  Those of every phase there count, not only of the phases configured now: a
+  branch may be trained into the folder by a file that names it alone.
+  """
+  records = map(newest_record, run_dir.glob('phases/*'))
+  return max((r['metrics_bytes'] for r in records if r), default=0)
 
 
 def prepare(run: Run, run_dir: pathlib.Path) -> list[Stage]:
@@ -172,7 +180,6 @@ def lay_out(run: Run, run_dir: pathlib.Path) -> list[Stage]:
       start_tokens=tokens,
       curve=phase.curve(parent.learning_rate if parent else None),
       saved=saved,
-      metrics_bytes=record['metrics_bytes'] if record else 0,
     )
   return list(stages.values())
 
