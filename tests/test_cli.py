@@ -9,6 +9,7 @@ import pytest
 
 from tests import tiny
 from tpu_lm.cli import EXIT_MISTAKE, main
+from tpu_lm.run_folder import locked
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -61,7 +62,7 @@ def tree(stores, run_dir, *bindings):
   [
     ('base/Phase.lenght=3', 'Did you mean: length?'),
     ('Phase.batch_size=0', 'Phase.batch_size = 0: must be a positive int'),
-    ('Mesh.data=3', 'Mesh'),
+    ('Mesh.data=3', 'does not cover the 1 devices'),
   ],
 )
 def test_bad_bindings(capsys, stores, tmp_path, binding, message):
@@ -149,6 +150,19 @@ def test_run_dir_is_asked_for(capsys):
   assert '--run_dir' in fails(capsys, 'train', f'--gin_file={TEXT_FILES}')
 
 
+def test_run_dir_must_be_a_local_folder(capsys, stores, tmp_path):
+  assert 'local folders' in fails(capsys, *tree(stores, 'gs://bucket/run'))
+  (tmp_path / 'file').write_text('')
+  assert 'not a folder' in fails(capsys, *tree(stores, tmp_path / 'file'))
+
+
+def test_two_processes_do_not_share_a_folder(capsys, stores, tmp_path):
+  (tmp_path / 'run').mkdir()
+  with locked(tmp_path / 'run'):
+    line = fails(capsys, *tree(stores, tmp_path / 'run'))
+  assert 'another process is training in it' in line
+
+
 def test_report_of_nothing(capsys, tmp_path):
   assert 'not a run folder' in fails(capsys, 'report', tmp_path)
 
@@ -169,7 +183,7 @@ def test_a_run_whose_stores_exist_needs_no_tensorflow(stores, tmp_path):
     'from tpu_lm.cli import main\n'
     'sys.exit(main(sys.argv[1:]))'
   )
-  arguments = tree(stores, tmp_path / 'run', 'STEPS=9', 'Mixture.changes={}')
+  arguments = tree(stores, tmp_path / 'run', 'STEPS=18')
   done = subprocess.run(
     [sys.executable, '-c', code, *arguments],
     cwd=ROOT,

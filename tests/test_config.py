@@ -122,11 +122,6 @@ def edited(tmp_path, old, new):
     ('= 300', '= many', r'edited\.gin:\d+: .*many'),
     ('= 3e-3', '= -1', r'Cosine\.peak = -1: must be .*\(in cosine/prose'),
     (
-      "parent = 'prose_cosine'",
-      "parent = 'prosecosine'",
-      r"'python_cosine'.* Did you mean: prose_cosine\?",
-    ),
-    (
       "name = 'prose_cosine'",
       'length = 300',
       r'missing 1 required keyword-only argument',
@@ -155,6 +150,17 @@ def test_mistakes_on_the_command_line(binding, message):
   with pytest.raises(UserError, match=message) as caught:
     config.load([QUICKSTART], [binding])
   assert '\n' not in str(caught.value)
+
+
+def test_a_percent_sign_in_a_string_is_no_macro():
+  binding = "Run.name = '50%replay'"
+  assert config.load([QUICKSTART], [binding]).run.name == '50%replay'
+
+
+def test_a_file_that_is_not_utf8(tmp_path):
+  (tmp_path / 'latin.gin').write_bytes('caf\u00e9'.encode('latin-1'))
+  with pytest.raises(UserError, match=r'latin\.gin: not UTF-8'):
+    config.load([str(tmp_path / 'latin.gin')])
 
 
 def test_missing_file():

@@ -12,7 +12,7 @@ LEVELS = (
   'sharding state step accumulate schedules optimizers blocks',
   'models objectives methods data evals checkpoint lineage run_log '
   'progress interrupt',
-  'phase stages entry run_folder loop report',
+  'phase stages entry run_folder prepare loop report',
   'config cli',
 )
 LEVEL = {room: i for i, rooms in enumerate(LEVELS) for room in rooms.split()}
@@ -21,10 +21,12 @@ NEIGHBOURS = {
   'tree': {'checks'},
   'step': {'state', 'accumulate'},
   'blocks': {'sharding'},
-  'stages': {'phase', 'run_folder'},
+  'evals': {'data'},
+  'stages': {'phase'},
+  'prepare': {'phase', 'stages', 'run_folder'},
   'run_folder': {'phase'},
   'entry': {'phase', 'stages'},
-  'loop': {'phase', 'stages', 'entry', 'run_folder'},
+  'loop': {'phase', 'stages', 'entry', 'run_folder', 'prepare'},
   'cli': {'config'},
 }
 PLUG_INS = {

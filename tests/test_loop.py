@@ -22,6 +22,7 @@ from tpu_lm.loop import Stopped, train
 from tpu_lm.methods.freeze import Freeze
 from tpu_lm.methods.l2_to_start import L2ToStart
 from tpu_lm.optimizers.adamw import AdamW
+from tpu_lm.optimizers.lion import Lion
 from tpu_lm.optimizers.sgd import SGD
 from tpu_lm.phase import Run
 from tpu_lm.schedules.constant import Constant
@@ -57,6 +58,24 @@ def saved_params(run_dir, phase):
     lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place), shapes
   )
   return checkpoints.load(checkpoints.steps()[-1], {'params': target})['params']
+
+
+def stop_after(steps, run, run_dir):
+  """Trains, and sends SIGTERM to this process when so many steps are done."""
+  taken, step = [], loop._Training._step
+
+  def step_and_stop(training):
+    step(training)
+    taken.append(training.taken)
+    if len(taken) == steps:
+      os.kill(os.getpid(), signal.SIGTERM)
+
+  loop._Training._step = step_and_stop
+  try:
+    with pytest.raises(Interrupted, match='the same command goes on'):
+      train(run, run_dir, 'the configuration')
+  finally:
+    loop._Training._step = step
 
 
 def test_the_tree(finished):
@@ -226,6 +245,37 @@ def test_a_branch_can_join_the_folder_of_its_trunk(tmp_path):
   assert (tmp_path / 'run' / 'metrics.jsonl').read_bytes() == after
 
 
+def test_two_branches_take_turns_in_a_folder(tmp_path):
+  """Each stopped and resumed by a file that lists it alone beside the trunk."""
+  run = tiny.tree_run(tmp_path / 'stores')
+  folder = tmp_path / 'run'
+  both = dataclasses.replace(
+    run.phases[0].evaluate, sources=('letters', 'code')
+  )
+  phases = [dataclasses.replace(p, evaluate=both) for p in run.phases]
+  run = dataclasses.replace(run, phases=phases)
+  train(run, tmp_path / 'whole')
+  first = dataclasses.replace(run, phases=run.phases[:2])
+  second = dataclasses.replace(run, phases=(run.phases[0], run.phases[2]))
+  stop_after(14, first, folder)  # two steps into the first branch
+  train(second, folder)
+  train(first, folder)
+  assert metrics(folder) == metrics(tmp_path / 'whole')
+  lines = (folder / 'metrics.jsonl').read_text().splitlines()
+  assert len(lines) == len(set(lines)) == len(metrics(folder))
+
+
+def test_sources_of_an_outside_parent_are_evaluated(finished, tmp_path):
+  run, run_dir = finished
+  child = dataclasses.replace(
+    run.phases[2],
+    parent=str(run_dir / 'phases/base'),
+    mixture=Mixture(weights={'code': 1.0}),
+  )
+  train(dataclasses.replace(run, phases=(child,)), tmp_path / 'child')
+  assert ('next', 'validation/loss/letters', 12) in metrics(tmp_path / 'child')
+
+
 @pytest.mark.parametrize('policy', ['reset', 'rewarm_second_moment'])
 def test_optimizer_state_policies_differ(finished, tmp_path, policy):
   run, run_dir = finished
@@ -247,7 +297,9 @@ def test_keeping_the_state_of_another_optimizer_is_refused(finished, tmp_path):
   child = dataclasses.replace(
     run.phases[1], parent=str(run_dir / 'phases/base'), optimizer=SGD()
   )
-  with pytest.raises(UserError, match='optimizer is not what this config'):
+  with pytest.raises(
+    UserError, match=r'optimizer is not what|holds no .optimizer'
+  ):
     train(dataclasses.replace(run, phases=(child,)), tmp_path / 'sgd')
 
 
@@ -268,22 +320,7 @@ def test_a_loss_that_is_not_finite_stops_and_saves_nothing(tmp_path):
 def test_a_signal_saves_and_the_run_goes_on(tmp_path, finished):
   run, run_dir = finished
   folder = tmp_path / 'interrupted'
-  steps = []
-
-  taken = loop._Training._step
-
-  def step_and_stop(training):
-    taken(training)
-    steps.append(training.taken)
-    if len(steps) == 8:
-      os.kill(os.getpid(), signal.SIGTERM)
-
-  loop._Training._step = step_and_stop
-  try:
-    with pytest.raises(Interrupted, match=r'step 8 of phase .base.'):
-      train(run, folder, 'the configuration')
-  finally:
-    loop._Training._step = taken
+  stop_after(8, run, folder)
   assert Checkpoints(folder / 'phases/base/checkpoints').steps()[-1] == 8
   train(run, folder, 'the configuration')
   assert (folder / 'metrics.jsonl').read_bytes() == (
@@ -334,6 +371,8 @@ def test_unknown_sources_and_small_ones(tmp_path):
       r'AdamW\.multipliers.*embeding',
     ),
     ({'methods': (Freeze(paths=('embeding',)),)}, r'Freeze\.paths.*embeding'),
+    ({'sequence_length': 8}, r'Phase\.sequence_length = 8 .*read at \[16\]'),
+    ({'optimizer': Lion()}, r"optimizer_state = 'keep'.*Use 'reset'"),
   ],
 )
 def test_a_late_phase_is_checked_early(tmp_path, change, message):
@@ -351,8 +390,14 @@ def test_phases_must_form_a_tree(tmp_path):
   run = tiny.tree_run(tmp_path / 'stores')
   with pytest.raises(UserError, match='no parent to replay from'):
     dataclasses.replace(run.phases[2], parent=None)
+  orphans = dataclasses.replace(run, phases=run.phases[1:])
   with pytest.raises(UserError, match=r"'base'.*earlier phase"):
-    dataclasses.replace(run, phases=run.phases[1:])
+    train(orphans, tmp_path / 'run')
+  bare = dataclasses.replace(run.phases[1], parent='bas')
+  misspelt = dataclasses.replace(run, phases=(run.phases[0], bare))
+  with pytest.raises(UserError, match='Did you mean: base'):
+    train(misspelt, tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
   with pytest.raises(UserError, match='two phases'):
     dataclasses.replace(run, phases=(*run.phases, run.phases[0]))
   assert isinstance(run, Run)

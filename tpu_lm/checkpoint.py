@@ -72,8 +72,23 @@ class Checkpoints:
       for step in self.steps()[: -self.keep]:
         self._delete(step)
 
+  def sweep(self) -> None:
+    """Removes what killed processes left half written or half removed."""
+    for pattern in ('*.orbax-checkpoint-tmp*', '.deleting-*'):
+      for leftover in self.directory.glob(pattern):
+        shutil.rmtree(leftover)
+
   def record(self, step: int) -> dict:
-    """The record that was saved with a checkpoint."""
+    """The record that was saved with a checkpoint.
+
+    Raises:
+      UserError: there is no such checkpoint, or no longer.
+    """
+    kept = self.steps()
+    if step not in kept:
+      raise UserError(
+        f'{self.directory} has no checkpoint of step {step}, only of {kept}'
+      )
     return ocp.metadata(self._path(step)).custom_metadata
 
   def restore(self, step: int, target: TrainState) -> TrainState:
@@ -104,6 +119,11 @@ class Checkpoints:
 
     orbax casts dtypes silently, so everything is compared first.
     """
+    self.check(step, targets)
+    return ocp.load_checkpointables(self._path(step), targets)
+
+  def check(self, step: int, targets: dict[str, Tree]) -> None:
+    """UserError unless the checkpoint holds the names, shapes and dtypes."""
     path = self._path(step)
     saved = ocp.checkpointables_metadata(path).metadata
     for name, target in targets.items():
@@ -116,7 +136,6 @@ class Checkpoints:
           f'{path}: {name} is not what this configuration makes (saved '
           f'against wanted): {"; ".join(different[:3])}{more}'
         )
-    return ocp.load_checkpointables(path, targets)
 
   def _path(self, step: int) -> pathlib.Path:
     return self.directory / str(step)

@@ -18,7 +18,7 @@ Pretrain language models in JAX, and keep pretraining them.
       trains the tree of phases that F configures; the same command again goes
       on where it stopped
   tpu-lm train ... --dry_run
-      checks the configuration and prints the tree, trains nothing
+      checks all but the data and prints the tree, trains nothing
   tpu-lm report D
       writes the report of the run in D again, and prints its table
 """
@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.command == 'train':
       return _train(options, bindings)
     return _report(options.run_dir)
-  except UserError as error:
+  except (UserError, PermissionError, NotADirectoryError) as error:
     print(f'tpu-lm: {error}', file=sys.stderr)
     return EXIT_MISTAKE
 
@@ -70,6 +70,10 @@ def _parser() -> argparse.ArgumentParser:
 def _train(options: argparse.Namespace, bindings: list[str]) -> int:
   if options.run_dir is None and not options.dry_run:
     raise UserError('--run_dir: where the run shall live is missing')
+  if '://' in str(options.run_dir) or ':/' in str(options.run_dir):
+    raise UserError(
+      f'--run_dir={options.run_dir}: runs live in local folders only'
+    )
   # TensorFlow, imported by seqio while a store is built, and jax's compiler
   # fill the terminal otherwise.
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
@@ -79,10 +83,11 @@ def _train(options: argparse.Namespace, bindings: list[str]) -> int:
   for name in loaded.unused:
     print(f'note: nothing uses the binding {name}', file=sys.stderr)
   if options.dry_run:
-    from tpu_lm.stages import describe, lay_out
+    from tpu_lm.prepare import check
+    from tpu_lm.stages import describe
 
-    folder = options.run_dir or pathlib.Path('dry_run')
-    print(describe(loaded.run, lay_out(loaded.run, folder)))
+    folder = options.run_dir or pathlib.Path('no_such_folder')
+    print(describe(loaded.run, check(loaded.run, folder)))
     return 0
   from tpu_lm.interrupt import Interrupted
   from tpu_lm.loop import Stopped, train

@@ -60,7 +60,10 @@ def load(files: Sequence[str], bindings: Sequence[str] = ()) -> Config:
     path = pathlib.Path(name)
     if not path.is_file():
       raise UserError(f'--gin_file={name}: no such file')
-    texts[name] = path.read_text(encoding='utf-8')
+    try:
+      texts[name] = path.read_text(encoding='utf-8')
+    except UnicodeDecodeError as error:
+      raise UserError(f'--gin_file={name}: not UTF-8: {error}') from None
     gin.add_config_file_search_path(str(path.parent))
   gin.add_config_file_search_path(str(pathlib.Path(__file__).parents[1]))
   for name in files:
@@ -143,7 +146,8 @@ def _check_macros(texts: dict[str, str]) -> None:
   macros = {scope for scope, name in gin_config._CONFIG if name == 'gin.macro'}
   for file, text in texts.items():
     for number, line in enumerate(text.split('\n'), 1):
-      for name in re.findall(r'%([\w.]+)', line.partition('#')[0]):
+      line = re.sub(r"""'[^']*'|"[^"]*"|#.*""", '', line)
+      for name in re.findall(r'%([\w.]+)', line):
         if name not in macros:
           raise UserError(
             f'{file}:{number}: no value for the macro {name}.'

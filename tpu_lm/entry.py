@@ -81,18 +81,19 @@ def make_state(
     return jax.jit(fresh, out_shardings=shardings)(), shardings
 
   policy = stage.phase.optimizer_state
-  keeps = policy != 'reset' and bool(jax.tree.leaves(target.optimizer))
   wanted = {'params': target.params}
-  if keeps:
+  if policy != 'reset' and jax.tree.leaves(target.optimizer):
     wanted['optimizer'] = target.optimizer
   loaded = _parent_checkpoints(stage).load(stage.parent.step, wanted)
 
-  def begin(params: Tree, parent_optimizer: Tree | None) -> TrainState:
+  def begin(params: Tree, before: Tree | None) -> TrainState:
     state = optimizer.init(params)
+    # A checkpoint holds no optimizer state where that has no arrays.
+    before = state if before is None else before
     return TrainState(
       step=jnp.asarray(stage.start_step, jnp.int32),
       params=params,
-      optimizer=carry(policy, parent_optimizer, state) if keeps else state,
+      optimizer=carry(policy, before, state),
       slots={method.name: method.init(params) for method in methods},
     )
 

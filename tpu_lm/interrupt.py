@@ -11,7 +11,8 @@ class StopSignals:
   """While entered, remembers in `received` that the process should stop.
 
   Cloud machines send SIGTERM some seconds before they vanish: enough for the
-  step that is running and a checkpoint, if nobody dies of it first.
+  step that is running and a checkpoint, if nobody dies of it first. A second
+  signal is obeyed at once.
   """
 
   received = False
@@ -27,3 +28,4 @@ class StopSignals:
 
   def _remember(self, number, frame) -> None:
     self.received = True
+    signal.signal(number, self._before[number])

@@ -9,16 +9,17 @@ import jax
 
 from tpu_lm import run_folder
 from tpu_lm.checkpoint import Checkpoints
-from tpu_lm.data.batches import BatchBuilder, validation_batches
+from tpu_lm.data.batches import BatchBuilder
 from tpu_lm.entry import make_state, read_ledgers, to_json
 from tpu_lm.evals.source_loss import SourceLoss
 from tpu_lm.interrupt import Interrupted, StopSignals
 from tpu_lm.lineage import DONE, RUNNING, Lineage, definition, write_json
 from tpu_lm.phase import Run
+from tpu_lm.prepare import prepare, sources_evaluated
 from tpu_lm.progress import Progress
 from tpu_lm.run_log import RunLog, named_values
 from tpu_lm.sharding import batch_shardings
-from tpu_lm.stages import Stage, prepare, sources_read, vouched_bytes
+from tpu_lm.stages import Stage, lay_out, vouched_steps
 from tpu_lm.step import make_train_step
 
 
@@ -42,28 +43,28 @@ def train(run: Run, run_dir: pathlib.Path, config: str = '') -> None:
     Interrupted: SIGTERM or SIGINT came; the state was saved.
     Stopped: a loss or gradient is not finite; nothing of it was saved.
   """
-  stages = prepare(run, run_dir)
+  prepare(run, run_dir)
   mesh = run.mesh.make()
-  identity = run_folder.identify(run, run_dir, mesh, config)
-  log = RunLog(run_dir, vouched_bytes(run_dir))
-  total = sum(stage.phase.steps for stage in stages)
-  done = sum(stage.steps_done for stage in stages)
-  with (
-    jax.set_mesh(mesh),
-    Progress(total, done) as progress,
-    StopSignals() as signals,
-  ):
-    shared = _Shared(run, mesh, log, progress, signals, config, identity)
-    for stage in stages:
-      if stage.done:
-        _write_lineage(stage, stage.saved)
-      else:
-        training = _Training(shared, stage)
-        try:
-          training.train()
-        finally:
-          training.checkpoints.wait()
-  log.close()
+  with run_folder.locked(run_dir), jax.set_mesh(mesh):
+    stages = lay_out(run, run_dir)  # again: now nobody else changes it
+    identity = run_folder.identify(run, run_dir, mesh, config)
+    log = RunLog(run_dir, vouched_steps(run_dir))
+    total = sum(stage.phase.steps for stage in stages)
+    done = sum(stage.steps_done for stage in stages)
+    with Progress(total, done) as progress, StopSignals() as signals:
+      shared = _Shared(
+        run, stages, mesh, log, progress, signals, config, identity
+      )
+      for stage in stages:
+        if stage.done:
+          _write_lineage(stage, stage.saved)
+        else:
+          training = _Training(shared, stage)
+          try:
+            training.train()
+          finally:
+            training.checkpoints.wait()
+    log.close()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +72,7 @@ class _Shared:
   """What the phases of a run share."""
 
   run: Run
+  stages: list[Stage]
   mesh: jax.sharding.Mesh
   log: RunLog
   progress: Progress
@@ -95,28 +97,26 @@ class _Training:
   def train(self) -> None:
     """From the parent, or from where it stopped, to the end."""
     stage, phase = self.stage, self.phase
+    self.checkpoints.sweep()
     self._build()
     self.log.open_phase(phase.name, stage.start_step + self.taken)
+    _write_lineage(stage, self._lineage())
     if self.taken == 0:
-      _write_lineage(stage, self._lineage())
       self._evaluate()
     while self.taken < phase.steps:
       self._step()
-      last = self.taken == phase.steps
+      stop, last = self.shared.signals.received, self.taken == phase.steps
       if self.taken % self.run.log_every == 0:
         self._flush(keep=1)
       if last or phase.evaluate.due(self.taken):
         self._evaluate()
-      if last or self.taken % phase.save_every == 0:
+      if last or stop or self.taken % phase.save_every == 0:
         self._save()
-      elif self.shared.signals.received:
-        self._save()
+      if stop and not last:
         raise Interrupted(
           f'stopped at step {self.taken} of phase {phase.name!r}; '
           'the same command goes on from there'
         )
-    self.checkpoints.wait()
-    _write_lineage(stage, self._lineage())
 
   def _build(self) -> None:
     """Data, compiled programs and the state to go on from."""
@@ -133,20 +133,8 @@ class _Training:
       mask_documents=phase.mask_documents,
       ancestors=self.ledgers.ancestors,
     )
-    held_out = {
-      source: validation_batches(
-        run.corpus,
-        source,
-        phase.evaluate.rows,
-        phase.batch_size,
-        phase.sequence_length,
-        mask_documents=phase.mask_documents,
-      )
-      for source in phase.evaluate.sources or sources_read(run)
-    }
-    self.source_loss = SourceLoss(
-      run.model, phase.objective, self.shared.mesh, held_out
-    )
+    sources = sources_evaluated(run, self.shared.stages, stage)
+    self.source_loss = SourceLoss(run, phase, self.shared.mesh, sources)
     optimizer = phase.optimizer.make(run.model.axes())
     self.state, shardings = make_state(run, stage, self.shared.mesh, optimizer)
     self.train_step = jax.jit(
@@ -184,17 +172,20 @@ class _Training:
     self.reports = self.reports[len(ready) :]
     for taken, report in jax.device_get(ready):
       values = named_values(report, self.builder.names)
-      bad = [name for name, value in values.items() if not math.isfinite(value)]
-      if bad:
-        raise Stopped(
-          f'{bad[0]} is {values[bad[0]]} at step {taken} of phase '
-          f'{self.phase.name!r}: lower the learning rate or look at the data. '
-          f'Nothing of it was saved; checkpoints: {self.checkpoints.steps()}'
-        )
+      self._check_finite(values, taken)
       if taken % self.run.log_every == 0 or taken == self.phase.steps:
         self.log.metrics(*self._place(taken), values)
     if ready:
       self._note_speed(taken, values['train/loss'])
+
+  def _check_finite(self, values: dict[str, float], taken: int) -> None:
+    for name, value in values.items():
+      if not math.isfinite(value):
+        raise Stopped(
+          f'{name} is {value} at step {taken} of phase {self.phase.name!r}: '
+          'lower the learning rate or look at the data. Nothing of it was '
+          f'saved; checkpoints: {self.checkpoints.steps()}'
+        )
 
   def _note_speed(self, taken: int, loss: float) -> None:
     now, (then, before) = time.monotonic(), self._clock
@@ -212,18 +203,21 @@ class _Training:
     self._flush()
     started = time.monotonic()
     losses = self.source_loss.run(self.state.params)
+    self._check_finite(losses, self.taken)
     self.log.metrics(*self._place(self.taken), losses)
     then, before = self._clock
     self._clock = then + time.monotonic() - started, before
 
   def _save(self) -> None:
     self._flush()
-    record = {
-      'lineage': self._lineage().to_json(),
-      'metrics_bytes': self.log.flush(),
-      'config': self.shared.config,
-    }
-    self.checkpoints.save(self.state, record)
+    self.log.flush()
+    lineage = self._lineage()
+    record = {'lineage': lineage.to_json(), 'config': self.shared.config}
+    try:
+      self.checkpoints.save(self.state, record)
+    except FloatingPointError as error:
+      raise Stopped(f'{error} at step {self.taken}; it was not saved') from None
+    _write_lineage(self.stage, lineage)
 
   def _lineage(self) -> Lineage:
     stage, phase = self.stage, self.phase
@@ -238,7 +232,7 @@ class _Training:
       end_step=end_step,
       start_tokens=stage.start_tokens,
       end_tokens=end_tokens,
-      learning_rate=float(stage.curve(max(self.taken - 1, 0))),
+      learning_rate=float(stage.curve(self.taken - 1)) if self.taken else None,
       entry_ledger=self.ledgers.entry.to_json(),
       ledger=self.ledger.to_json(),
       ancestors=to_json(self.ledgers.ancestors),

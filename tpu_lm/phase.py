@@ -1,7 +1,6 @@
 """A run is a tree of phases: the contract of one stage, and their order."""
 
 import dataclasses
-import pathlib
 import re
 from typing import Any
 
@@ -14,6 +13,7 @@ from tpu_lm.optimizers.adamw import AdamW
 from tpu_lm.optimizers.carry import POLICIES
 from tpu_lm.schedules.base import Curve, Horizon, Tokens, length_in_steps
 from tpu_lm.sharding import Mesh
+from tpu_lm.state import Method
 
 
 def _check_counts(owner: str, value: Any, names: tuple[str, ...]) -> None:
@@ -65,8 +65,8 @@ class Phase:
     length: in steps, or `Tokens(n)`.
     batch_size: rows in a batch.
     sequence_length: tokens in a row.
-    parent: name of an earlier phase of this run, or the folder of a phase of
-      another run ('runs/other/phases/base'); None starts from random weights.
+    parent: name of an earlier phase of this run or run folder, or the folder of
+      a phase of another ('runs/other/phases/base'); None for random weights.
     optimizer: a dataclass of `optimizers/`.
     optimizer_state: what becomes of the parent's: keep, reset,
       reset_first_moment or rewarm_second_moment (see `optimizers/carry.py`).
@@ -109,10 +109,20 @@ class Phase:
       require(isinstance(value, kind), f'Phase.{key}', value, must)
     if self.mixture.replay and self.parent is None:
       raise UserError(f'Phase {self.name!r} has no parent to replay from')
-    for key in ('schedule', 'optimizer'):
+    late = [step for step in self.mixture.changes if step >= self.steps]
+    must = f'must come before the end of the phase, at {self.steps}'
+    require(not late, 'Mixture.changes', late, must)
+    parts = (
+      ('schedule', 'make'),
+      ('optimizer', 'make'),
+      ('objective', '__call__'),
+    )
+    for key, member in parts:
       value = getattr(self, key)
-      good = hasattr(value, 'make') and not isinstance(value, type)
+      good = hasattr(value, member) and not isinstance(value, type)
       require(good, f'Phase.{key}', value, f'must be one of {key}s/')
+    good = all(isinstance(method, Method) for method in self.methods)
+    require(good, 'Phase.methods', self.methods, 'must be of methods/')
     hint = f'is not known.{nearest(str(self.optimizer_state), POLICIES)}'
     good = self.optimizer_state in POLICIES
     require(good, 'Phase.optimizer_state', self.optimizer_state, hint)
@@ -182,23 +192,10 @@ class Run:
       must = f'must be {kind.__name__}(...), in gin @{kind.__name__}()'
       require(isinstance(value, kind), f'Run.{key}', value, must)
     require(bool(self.phases), 'Run.phases', self.phases, 'must not be empty')
-    earlier: list[str] = []
+    names: list[str] = []
     for phase in self.phases:
       must = 'must be Phase(...), in gin @NAME/Phase()'
       require(isinstance(phase, Phase), 'Run.phases', phase, must)
-      if phase.name in earlier:
+      if phase.name in names:
         raise UserError(f'Run.phases: two phases are called {phase.name!r}')
-      parent = phase.parent
-      if parent is not None and parent not in earlier and not outside(parent):
-        raise UserError(
-          f'Phase.parent = {parent!r} of phase {phase.name!r}: is neither an '
-          'earlier phase of this run nor the folder of one of another run.'
-          f'{nearest(parent, earlier)}'
-        )
-      earlier.append(phase.name)
-
-
-def outside(parent: str) -> pathlib.Path | None:
-  """The folder of a parent phase that is not of this run, if it is one."""
-  folder = pathlib.Path(parent).expanduser()
-  return folder if (folder / 'lineage.json').is_file() else None
+      names.append(phase.name)

@@ -63,7 +63,3 @@ class Progress:
         file=sys.stderr,
         flush=True,
       )
-
-  def say(self, text: str) -> None:
-    """Prints a line above the bar."""
-    self.console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -1,8 +1,11 @@
 """What a run folder says of its run: run.json, config.gin, parameters.txt."""
 
+import contextlib
+import fcntl
 import json
 import pathlib
 import uuid
+from collections.abc import Iterator
 
 import jax
 
@@ -19,7 +22,10 @@ def check_identity(run: Run, run_dir: pathlib.Path) -> None:
   """UserError if the folder holds another run, or something else."""
   known = _read(run_dir)
   if known is None:
-    if run_dir.exists() and any(run_dir.iterdir()):
+    if run_dir.exists() and not run_dir.is_dir():
+      raise UserError(f'--run_dir={run_dir}: is not a folder')
+    # A dot begins the names of our own leftovers.
+    if any(not path.name.startswith('.') for path in run_dir.glob('*')):
       raise UserError(
         f'--run_dir={run_dir}: is not empty, and holds no run (run.json)'
       )
@@ -33,10 +39,23 @@ def check_identity(run: Run, run_dir: pathlib.Path) -> None:
     )
 
 
-def identify(run: Run, run_dir: pathlib.Path, mesh, config: str) -> str:
-  """Makes the folder, or knows it again; returns the run's id."""
-  known = _read(run_dir)
+@contextlib.contextmanager
+def locked(run_dir: pathlib.Path) -> Iterator[None]:
+  """Makes the folder and holds it: two processes would mix up its files."""
   run_dir.mkdir(parents=True, exist_ok=True)
+  with (run_dir / '.lock').open('w') as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      raise UserError(
+        f'--run_dir={run_dir}: another process is training in it'
+      ) from None
+    yield
+
+
+def identify(run: Run, run_dir: pathlib.Path, mesh, config: str) -> str:
+  """Writes what the folder holds, or knows it again; returns the run's id."""
+  known = _read(run_dir)
   identity = known['run'] if known else uuid.uuid4().hex[:12]
   axes = run.model.axes()
   params = jax.eval_shape(run.model.init, jax.random.key(0))

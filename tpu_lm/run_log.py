@@ -49,15 +49,15 @@ class RunLog:
 
   Args:
     run_dir: the run folder.
-    metrics_bytes: how much of metrics.jsonl the last checkpoint vouches for;
-      what a killed process wrote after it is cut off and will be written anew.
+    vouched: the step of the newest checkpoint of each phase. Metrics of later
+      steps, and of other phases, were written by a killed process; they are
+      dropped, and will be written anew.
   """
 
-  def __init__(self, run_dir: pathlib.Path, metrics_bytes: int):
+  def __init__(self, run_dir: pathlib.Path, vouched: dict[str, int]):
     self.run_dir = run_dir
+    _keep_vouched(run_dir / METRICS, vouched)
     self._metrics = (run_dir / METRICS).open('ab')
-    self._metrics.truncate(metrics_bytes)
-    self._metrics.seek(0, os.SEEK_END)
     self._timings = (run_dir / TIMINGS).open('ab')
     self._phase: str | None = None
     self._board: RecordWriter | None = None
@@ -85,13 +85,12 @@ class RunLog:
     """Writes values that depend on the machine."""
     self._write(self._timings, step, tokens, values)
 
-  def flush(self) -> int:
-    """Everything to the disk; returns the size of metrics.jsonl in bytes."""
+  def flush(self) -> None:
+    """Everything to the disk, before a checkpoint vouches for it."""
     for file in (self._metrics, self._timings, self._board_file):
       if file is not None:
         file.flush()
     os.fsync(self._metrics.fileno())
-    return self._metrics.tell()
 
   def close(self) -> None:
     """Flushes and closes all files."""
@@ -126,3 +125,23 @@ class RunLog:
     if self._board is not None:
       self._board.close()
       self._board = self._board_file = None
+
+
+def _keep_vouched(path: pathlib.Path, vouched: dict[str, int]) -> None:
+  """Rewrites a metrics file without what no checkpoint vouches for."""
+  if not path.is_file():
+    return
+  lines = path.read_bytes().splitlines(keepends=True)
+  kept = [line for line in lines if _is_vouched(line, vouched)]
+  if kept != lines:
+    temporary = path.with_name(f'.{path.name}')
+    temporary.write_bytes(b''.join(kept))
+    temporary.replace(path)
+
+
+def _is_vouched(line: bytes, vouched: dict[str, int]) -> bool:
+  try:
+    point = json.loads(line)
+  except ValueError:  # torn by a kill
+    return False
+  return point['step'] <= vouched.get(point['phase'], -1)

@@ -149,6 +149,10 @@ def check_rows(mesh, rows: int, key: str) -> None:
 
 
 def batch_shardings(mesh, batch: dict[str, jax.Array]) -> dict:
-  """Shardings of a batch: rows over the data and fsdp axes."""
-  rows = NamedSharding(mesh, PartitionSpec(RULES[shapes.BATCH]))
-  return dict.fromkeys(batch, rows)
+  """Shardings of a batch, by `shapes.BATCH_KEYS`: rows are split."""
+  return {
+    key: NamedSharding(
+      mesh, partition_spec(shapes.BATCH_KEYS[key].axes, x.shape, mesh)
+    )
+    for key, x in batch.items()
+  }

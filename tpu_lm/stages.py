@@ -1,22 +1,16 @@
-"""The tree of a run laid out: where each phase starts, and from what.
-
-Everything here is known before anything is trained, so mistakes are told
-before the disk is touched.
-"""
+"""The tree of a run laid out: where each phase starts, and from what."""
 
 import dataclasses
+import json
 import pathlib
+from typing import Any
 
-import jax
-
-from tpu_lm import run_folder
 from tpu_lm.checkpoint import Checkpoints
 from tpu_lm.checks import UserError, nearest
-from tpu_lm.data.rows import Rows
+from tpu_lm.data.ledger import REPLAY
 from tpu_lm.lineage import DONE, Lineage, Parent, definition, differences
-from tpu_lm.phase import Phase, Run, outside
+from tpu_lm.phase import Phase, Run
 from tpu_lm.schedules.base import Curve
-from tpu_lm.sharding import check_rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,22 +20,29 @@ class Stage:
   Attributes:
     phase: as configured.
     folder: where its lineage and checkpoints are.
-    parent: where it begins; None for random weights.
-    parent_folder: the parent's folder.
-    start_step: steps along the lineage before it.
-    start_tokens: tokens along the lineage before it.
     curve: its learning rate.
     saved: the lineage of its newest checkpoint, if it has one.
+    parent: where it begins; None for random weights.
+    parent_folder: the parent's folder.
+    start_tokens: tokens along the lineage before it.
+    ancestors: names of the phases above it, the first one first.
+    inherited: sources that phases not configured here have read before it.
   """
 
   phase: Phase
   folder: pathlib.Path
-  parent: Parent | None
-  parent_folder: pathlib.Path | None
-  start_step: int
-  start_tokens: int
   curve: Curve
   saved: Lineage | None
+  parent: Parent | None = None
+  parent_folder: pathlib.Path | None = None
+  start_tokens: int = 0
+  ancestors: tuple[str, ...] = ()
+  inherited: tuple[str, ...] = ()
+
+  @property
+  def start_step(self) -> int:
+    """Steps along the lineage before it."""
+    return self.parent.step if self.parent else 0
 
   @property
   def end_step(self) -> int:
@@ -64,146 +65,118 @@ class Stage:
     return 0 if self.saved is None else self.saved.end_step - self.start_step
 
 
-def newest_record(folder: pathlib.Path) -> dict | None:
-  """The record of a phase's newest checkpoint."""
-  checkpoints = Checkpoints(folder / 'checkpoints')
-  steps = checkpoints.steps()
-  return checkpoints.record(steps[-1]) if steps else None
-
-
-def vouched_bytes(run_dir: pathlib.Path) -> int:
-  """How much of metrics.jsonl the checkpoints in a run folder vouch for.
-
-  Those of every phase there count, not only of the phases configured now: a
-  branch may be trained into the folder by a file that names it alone.
-  """
-  records = map(newest_record, run_dir.glob('phases/*'))
-  return max((r['metrics_bytes'] for r in records if r), default=0)
-
-
-def prepare(run: Run, run_dir: pathlib.Path) -> list[Stage]:
-  """Checks all that can be checked before a run touches its folder.
-
-  Builds the token stores that are missing (they are not the run's own).
-
-  Raises:
-    UserError: the first thing that doesn't fit.
-  """
-  mesh = run.mesh.make()
-  stages = lay_out(run, run_dir)
-  run_folder.check_identity(run, run_dir)
-  axes = run.model.axes()
-  params = jax.eval_shape(run.model.init, jax.random.key(0))
-  for stage in stages:
-    phase = stage.phase
-    rows = phase.batch_size // phase.micro_batches
-    check_rows(mesh, phase.batch_size, 'Phase.batch_size')
-    check_rows(mesh, rows, 'Phase.batch_size / Phase.micro_batches')
-    _check_replay(stage, stages)
-    phase.optimizer.make(axes)
-    for method in phase.methods:  # patterns that match nothing show here
-      slot = jax.eval_shape(method.init, params)
-      jax.eval_shape(method.grads, params, params, slot)
-    for source in _sources_of(run, phase):
-      for split in ('train', 'validation'):
-        _check_store(run, phase, source, split)
-  return stages
-
-
-def sources_read(run: Run) -> list[str]:
-  """Names of the tasks that any phase of the run reads, in order."""
-  names: dict[str, None] = {}
-  for phase in run.phases:
-    names.update(dict.fromkeys(_sources_of(run, phase)))
-  return list(names)
-
-
-def _sources_of(run: Run, phase: Phase) -> list[str]:
-  mixture = phase.mixture
-  tasks = [
-    task
-    for weights in (mixture.weights, *mixture.changes.values())
-    for name in weights
-    for task in run.corpus.expand(name)
-  ]
-  return [*dict.fromkeys([*tasks, *phase.evaluate.sources])]
-
-
-def _check_store(run: Run, phase: Phase, source: str, split: str) -> None:
-  store = run.corpus.open(source, split)
-  Rows(store, phase.sequence_length, run.seed, f'{source} ({split})')
-  size, vocabulary = store.vocabulary_size, run.model.vocabulary
-  if size > vocabulary:
-    raise UserError(
-      f'model vocabulary = {vocabulary}: {source} has {size} token ids'
-    )
-
-
-def _check_replay(stage: Stage, stages: list[Stage]) -> None:
-  """What a replay asks for must be above it in the tree."""
-  replay, places = stage.phase.mixture.replay, {s.phase.name: s for s in stages}
-  if replay is None:
-    return
-  above = []
-  while stage.parent is not None and stage.parent.phase in places:
-    stage = places[stage.parent.phase]
-    above.append(stage.phase.name)
-  root = stage.parent is None  # else the rest is known when the phase begins
-  if root and replay.phase is not None and replay.phase not in above:
-    raise UserError(
-      f'Replay.phase = {replay.phase!r}: is no ancestor of the phase.'
-      f'{nearest(replay.phase, above)}'
-    )
-
-
 def lay_out(run: Run, run_dir: pathlib.Path) -> list[Stage]:
   """The stages of a run, in order, with what is already trained of each.
 
   Raises:
-    UserError: a phase was trained under another definition, or a parent has
-      no checkpoint.
+    UserError: a phase was trained under another definition, or a parent is
+      not there.
   """
   stages: dict[str, Stage] = {}
   for phase in run.phases:
     folder = run_dir / 'phases' / phase.name
-    record = newest_record(folder)
-    saved = Lineage.from_json(record['lineage']) if record else None
+    saved = newest_lineage(folder)
     if saved is not None:
       _check_same(phase, saved, folder)
-    parent, parent_folder, tokens = _parent(phase, saved, stages)
-    stages[phase.name] = Stage(
-      phase=phase,
-      folder=folder,
-      parent=parent,
-      parent_folder=parent_folder,
-      start_step=parent.step if parent else 0,
-      start_tokens=tokens,
-      curve=phase.curve(parent.learning_rate if parent else None),
-      saved=saved,
-    )
+    place = _place(phase, folder, saved, stages)
+    if phase.name in place.get('ancestors', ()):
+      raise UserError(
+        f'Phase.name = {phase.name!r}: a phase above it has that name already'
+      )
+    parent = place.get('parent')
+    curve = phase.curve(parent.learning_rate if parent else None)
+    stages[phase.name] = Stage(phase, folder, curve, saved, **place)
   return list(stages.values())
 
 
-def _parent(phase: Phase, saved: Lineage | None, stages: dict[str, Stage]):
-  """(parent, its folder, tokens along the lineage at its checkpoint)."""
+def newest_lineage(folder: pathlib.Path) -> Lineage | None:
+  """The lineage of the newest checkpoint in a phase's folder."""
+  checkpoints = Checkpoints(folder / 'checkpoints')
+  steps = checkpoints.steps()
+  return _lineage(checkpoints, steps[-1]) if steps else None
+
+
+def vouched_steps(run_dir: pathlib.Path) -> dict[str, int]:
+  """The step of the newest checkpoint of every phase in a run folder.
+
+  Of phases that are not configured now as well: a branch may be trained into
+  the folder by a file that names it alone.
+  """
+  lineages = map(newest_lineage, run_dir.glob('phases/*'))
+  return {found.phase: found.end_step for found in lineages if found}
+
+
+def _lineage(checkpoints: Checkpoints, step: int) -> Lineage:
+  return Lineage.from_json(checkpoints.record(step)['lineage'])
+
+
+def _place(
+  phase: Phase,
+  folder: pathlib.Path,
+  saved: Lineage | None,
+  stages: dict[str, Stage],
+) -> dict[str, Any]:
+  """The fields of a `Stage` that say what lies above it."""
   if phase.parent is None:
-    return None, None, 0
-  if phase.parent in stages:
-    stage = stages[phase.parent]
-    parent = Parent(phase.parent, stage.end_step, stage.curve.last_rate)
-    return parent, stage.folder, stage.end_tokens
-  folder = outside(phase.parent)
+    return {}
+  if above := stages.get(phase.parent):
+    rate = above.curve.last_rate
+    return {
+      'parent': Parent(phase.parent, above.end_step, rate),
+      'parent_folder': above.folder,
+      'start_tokens': above.end_tokens,
+      'ancestors': (*above.ancestors, phase.parent),
+      'inherited': above.inherited,
+    }
   if saved is not None:
-    # The other run may have gone on since; this phase began where it began.
-    return saved.parent, folder, saved.start_tokens
-  record = newest_record(folder)
-  if record is None:
-    raise UserError(f'Phase.parent = {phase.parent!r}: has no checkpoint yet')
-  lineage = Lineage.from_json(record['lineage'])
-  parent = Parent(
-    lineage.phase, lineage.end_step, lineage.learning_rate, str(folder)
-  )
-  return parent, folder, lineage.end_tokens
+    # The parent may have gone on since, or be gone: what was recorded holds.
+    path = saved.parent.path or folder.parent / saved.parent.phase
+    return {
+      'parent': saved.parent,
+      'parent_folder': pathlib.Path(path),
+      'start_tokens': saved.start_tokens,
+      'ancestors': tuple(saved.ancestors),
+      'inherited': _sources(saved.entry_ledger),
+    }
+  parent_folder = folder.parent / phase.parent  # in this run folder, or
+  if not parent_folder.is_dir():
+    parent_folder = pathlib.Path(phase.parent).expanduser()
+  inside = parent_folder.resolve().parent == folder.parent.resolve()
+  checkpoints = Checkpoints(parent_folder / 'checkpoints')
+  steps = checkpoints.steps()
+  if not steps:
+    raise UserError(
+      f'Phase.parent = {phase.parent!r} of phase {phase.name!r}: is neither an '
+      'earlier phase of this run nor a folder of a phase with a checkpoint.'
+      f'{nearest(phase.parent, stages)}'
+    )
+  chosen = _chosen_before(folder)
+  lineage = _lineage(checkpoints, chosen if chosen in steps else steps[-1])
+  return {
+    'parent': Parent(
+      lineage.phase,
+      lineage.end_step,
+      lineage.learning_rate,
+      None if inside else str(parent_folder),
+    ),
+    'parent_folder': parent_folder,
+    'start_tokens': lineage.end_tokens,
+    'ancestors': (*lineage.ancestors, lineage.phase),
+    'inherited': _sources(lineage.ledger),
+  }
+
+
+def _chosen_before(folder: pathlib.Path) -> int | None:
+  """The parent's step that a phase without a checkpoint yet had begun from."""
+  path = folder / 'lineage.json'
+  if not path.is_file():
+    return None
+  lineage = Lineage.from_json(json.loads(path.read_text(encoding='utf-8')))
+  return lineage.parent.step if lineage.parent else None
+
+
+def _sources(ledger: dict) -> tuple[str, ...]:
+  return tuple(dict.fromkeys(n.removeprefix(REPLAY) for n in ledger['tokens']))
 
 
 def _check_same(phase: Phase, saved: Lineage, folder: pathlib.Path) -> None:

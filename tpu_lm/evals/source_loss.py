@@ -1,11 +1,12 @@
 """The loss on held-out rows of each source."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import jax
 import numpy as np
 
+from tpu_lm.data.batches import validation_batches
 from tpu_lm.sharding import batch_shardings
 from tpu_lm.step import make_eval_step
 from tpu_lm.tree import Tree
@@ -14,24 +15,32 @@ from tpu_lm.tree import Tree
 class SourceLoss:
   """Mean loss over fixed rows of each source, in nats a token.
 
-  The same rows at every evaluation of every phase, so that differences
-  between evaluations are the model's and not the sample's.
+  The same rows at every evaluation of every phase with the same sequence
+  length and number of rows, whatever the seed, so that differences between
+  evaluations are the model's and not the sample's.
 
   Args:
-    model: as in `make_eval_step`; hashable.
-    objective: likewise.
+    run: gives the model and the corpus.
+    phase: gives the objective and the shape of a batch.
     mesh: the jax mesh.
-    batches: source name -> batches, all of one shape.
+    sources: names of tasks.
   """
 
-  def __init__(
-    self, model, objective, mesh, batches: Mapping[str, Sequence[dict]]
-  ):
-    self._step = _compiled(model, objective)
-    self._batches = {
-      name: [jax.device_put(b, batch_shardings(mesh, b)) for b in rows]
-      for name, rows in batches.items()
-    }
+  def __init__(self, run, phase, mesh, sources: Sequence[str]):
+    self._step = _compiled(run.model, phase.objective)
+    self._batches = {}
+    for source in sources:
+      batches = validation_batches(
+        run.corpus,
+        source,
+        phase.evaluate.rows,
+        phase.batch_size,
+        phase.sequence_length,
+        mask_documents=phase.mask_documents,
+      )
+      self._batches[source] = [
+        jax.device_put(batch, batch_shardings(mesh, batch)) for batch in batches
+      ]
 
   def run(self, params: Tree) -> dict[str, float]:
     """{'validation/loss/SOURCE': nats a token}."""

@@ -1,0 +1,146 @@
+"""Everything that can be checked of a run before its folder is touched."""
+
+import pathlib
+import sys
+
+import jax
+
+from tpu_lm import run_folder
+from tpu_lm.checkpoint import Checkpoints
+from tpu_lm.checks import UserError, nearest
+from tpu_lm.data.rows import Rows
+from tpu_lm.optimizers.carry import carry
+from tpu_lm.phase import Phase, Run
+from tpu_lm.sharding import check_rows
+from tpu_lm.stages import Stage, lay_out
+from tpu_lm.tree import Tree
+
+
+def check(run: Run, run_dir: pathlib.Path) -> list[Stage]:
+  """Lays a run out and checks all but its data.
+
+  Raises:
+    UserError: the first thing that doesn't fit.
+  """
+  if jax.process_count() > 1:
+    raise UserError('a run is of one process yet; several would overwrite it')
+  mesh = run.mesh.make()
+  run_folder.check_identity(run, run_dir)
+  stages = lay_out(run, run_dir)
+  params = jax.eval_shape(run.model.init, jax.random.key(0))
+  for stage in stages:
+    phase = stage.phase
+    rows = phase.batch_size // phase.micro_batches
+    check_rows(mesh, phase.batch_size, 'Phase.batch_size')
+    check_rows(mesh, rows, 'Phase.batch_size / Phase.micro_batches')
+    for method in phase.methods:  # patterns that match nothing show here
+      slot = jax.eval_shape(method.init, params)
+      jax.eval_shape(method.grads, params, params, slot)
+    _check_entry(run, stage, stages, params)
+    _check_replay(stage, stages)
+  return stages
+
+
+def prepare(run: Run, run_dir: pathlib.Path) -> list[Stage]:
+  """Checks all of a run; builds the token stores that are missing.
+
+  Raises:
+    UserError: the first thing that doesn't fit.
+  """
+  stages = check(run, run_dir)
+  for stage in stages:
+    for source in sources_of(run, stage.phase):
+      _check_store(run, stage.phase, source, 'train')
+    for source in sources_evaluated(run, stages, stage):
+      _check_store(run, stage.phase, source, 'validation')
+  return stages
+
+
+def sources_of(run: Run, phase: Phase) -> list[str]:
+  """Names of the tasks that a phase reads, replays left aside."""
+  mixture = phase.mixture
+  every = (mixture.weights, *mixture.changes.values())
+  names = [name for weights in every for name in weights]
+  return list(dict.fromkeys(t for n in names for t in run.corpus.expand(n)))
+
+
+def sources_evaluated(run: Run, stages: list[Stage], stage: Stage) -> list[str]:
+  """Names of the tasks that a phase is evaluated on.
+
+  Unless the phase names them: all that the run reads, and what a parent
+  outside the run had read, as far as this corpus knows it.
+  """
+  if stage.phase.evaluate.sources:
+    return list(stage.phase.evaluate.sources)
+  read = [name for other in stages for name in sources_of(run, other.phase)]
+  names = dict.fromkeys(read)
+  for name in stage.inherited:
+    if name not in names:
+      try:
+        run.corpus.open(name, 'validation')
+      except UserError:
+        print(
+          f'note: the parent of {stage.phase.name} had read {name}, which this '
+          'corpus does not know: its forgetting is not measured',
+          file=sys.stderr,
+        )
+      else:
+        names[name] = None
+  return list(names)
+
+
+def _check_store(run: Run, phase: Phase, source: str, split: str) -> None:
+  store = run.corpus.open(source, split)
+  Rows(store, phase.sequence_length, run.seed, f'{source} ({split})')
+  size, vocabulary = store.vocabulary_size, run.model.vocabulary
+  if size > vocabulary:
+    raise UserError(
+      f'model vocabulary = {vocabulary}: {source} has {size} token ids'
+    )
+
+
+def _check_entry(
+  run: Run, stage: Stage, stages: list[Stage], params: Tree
+) -> None:
+  """The parent's weights and optimizer state must be what the phase takes."""
+  phase, axes = stage.phase, run.model.axes()
+  fresh = jax.eval_shape(phase.optimizer.make(axes).init, params)
+  if stage.saved is not None or stage.parent is None:
+    return
+  configured = {other.phase.name: other.phase for other in stages}
+  above = configured.get(stage.parent.phase)
+  if above is not None and stage.parent.path is None:
+    before = jax.eval_shape(above.optimizer.make(axes).init, params)
+    jax.eval_shape(
+      lambda parent, state: carry(phase.optimizer_state, parent, state),
+      before,
+      fresh,
+    )
+    return
+  wanted = {'params': params}
+  if phase.optimizer_state != 'reset' and jax.tree.leaves(fresh):
+    wanted['optimizer'] = fresh
+  checkpoints = Checkpoints(stage.parent_folder / 'checkpoints')
+  checkpoints.check(stage.parent.step, wanted)
+
+
+def _check_replay(stage: Stage, stages: list[Stage]) -> None:
+  """What a replay asks for must be above it in the tree."""
+  phase, replay = stage.phase, stage.phase.mixture.replay
+  if replay is None:
+    return
+  if replay.phase is not None and replay.phase not in stage.ancestors:
+    raise UserError(
+      f'Replay.phase = {replay.phase!r}: is no phase above {phase.name!r}.'
+      f'{nearest(replay.phase, stage.ancestors)}'
+    )
+  configured = {other.phase.name: other.phase for other in stages}
+  above = [configured.get(name) for name in stage.ancestors]
+  if None in above or replay.order == 'unseen':
+    return  # what was read outside is known when the phase begins
+  lengths = sorted({other.sequence_length for other in above})
+  if phase.sequence_length not in lengths:
+    raise UserError(
+      f'Phase.sequence_length = {phase.sequence_length} of {phase.name!r}: the '
+      f'rows to replay were read at {lengths}; replay works row by row'
+    )
