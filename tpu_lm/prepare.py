@@ -51,8 +51,16 @@ def prepare(run: Run, run_dir: pathlib.Path) -> list[Stage]:
   for stage in stages:
     for source in sources_of(run, stage.phase):
       _check_store(run, stage.phase, source, 'train')
-    for source in sources_evaluated(run, stages, stage):
+    evaluated = sources_evaluated(run, stages, stage)
+    for source in evaluated:
       _check_store(run, stage.phase, source, 'validation')
+    lost = sorted(set(stage.inherited) - set(evaluated))
+    if lost and not stage.phase.evaluate.sources:
+      print(
+        f'note: the parent of {stage.phase.name} had read {", ".join(lost)}, '
+        'which this corpus does not know: what it forgets of that is not seen',
+        file=sys.stderr,
+      )
   return stages
 
 
@@ -70,23 +78,18 @@ def sources_evaluated(run: Run, stages: list[Stage], stage: Stage) -> list[str]:
   Unless the phase names them: all that the run reads, and what a parent
   outside the run had read, as far as this corpus knows it.
   """
+
+  def known(name: str) -> bool:
+    try:
+      run.corpus.open(name, 'validation')
+    except UserError:
+      return False
+    return True
+
   if stage.phase.evaluate.sources:
     return list(stage.phase.evaluate.sources)
   read = [name for other in stages for name in sources_of(run, other.phase)]
-  names = dict.fromkeys(read)
-  for name in stage.inherited:
-    if name not in names:
-      try:
-        run.corpus.open(name, 'validation')
-      except UserError:
-        print(
-          f'note: the parent of {stage.phase.name} had read {name}, which this '
-          'corpus does not know: its forgetting is not measured',
-          file=sys.stderr,
-        )
-      else:
-        names[name] = None
-  return list(names)
+  return list(dict.fromkeys([*read, *filter(known, stage.inherited)]))
 
 
 def _check_store(run: Run, phase: Phase, source: str, split: str) -> None:
