@@ -19,5 +19,5 @@ fi
 export PATH="$root/.venv/bin:$PATH"
 export JAX_PLATFORMS="${JAX_PLATFORMS:-cpu}"
 # Huge pages for malloc: XLA on CPU takes fresh memory at every step, and page
-# faults were 40 % of its time (LOG.md, 2026-11-20).
+# faults were a third of its time (LOG.md, 2026-11-20).
 export GLIBC_TUNABLES="${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}"

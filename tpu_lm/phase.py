@@ -140,12 +140,12 @@ class Phase:
   @property
   def steps(self) -> int:
     """The phase's length in steps."""
-    horizon = Horizon(1, self.tokens_per_step, None)
-    good = type(self.length) is not float
-    require(good, 'Phase.length', self.length, 'must be steps or Tokens')
-    steps = length_in_steps(self.length, horizon, 'Phase.length')
-    require(steps > 0, 'Phase.length', self.length, 'must be positive')
-    return steps
+    good = isinstance(self.length, Tokens)
+    good = good or (type(self.length) is int and self.length > 0)
+    must = 'must be a positive int of steps, or Tokens'
+    require(good, 'Phase.length', self.length, must)
+    horizon = Horizon(1, self.tokens_per_step)
+    return length_in_steps(self.length, horizon, 'Phase.length')
 
   def curve(self, parent_rate: float | None) -> Curve:
     """The schedule, built for this phase's length."""

@@ -52,7 +52,7 @@ class Method:
     return {}
 
   def view(self, params: Tree, slot: Tree) -> Tree:
-    """The parameters that the forward pass sees."""
+    """What the forward pass of the train step sees; evaluations see `params`."""
     return params
 
   def loss(self, params: Tree, slot: Tree, batch: dict, out: Any) -> jax.Array:
