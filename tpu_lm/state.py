@@ -52,7 +52,7 @@ class Method:
     return {}
 
   def view(self, params: Tree, slot: Tree) -> Tree:
-    """What the forward pass of the train step sees; evaluations see `params`."""
+    """What the forward pass sees in training; evaluations see `params`."""
     return params
 
   def loss(self, params: Tree, slot: Tree, batch: dict, out: Any) -> jax.Array:
