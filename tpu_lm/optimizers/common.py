@@ -9,6 +9,7 @@ from the parameters. Neither the learning rate nor the minus sign is in here,
 and no counter in the state decides the rate.
 """
 
+import abc
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
@@ -25,7 +26,7 @@ _HEADS = (shapes.HEADS, shapes.KV_HEADS)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Optimizer:
+class Optimizer(abc.ABC):
   """Clip the gradients, find a direction, add decay, scale by path.
 
   A subclass gives the second part, `core`. The state is {'direction': the
@@ -67,9 +68,9 @@ class Optimizer:
   def _key(self, field: str) -> str:
     return f'{type(self).__name__}.{field}'
 
+  @abc.abstractmethod
   def core(self, axes: Tree) -> optax.GradientTransformation:
     """Gradients to a direction, before decay."""
-    raise NotImplementedError
 
   def make(self, axes: Tree) -> optax.GradientTransformation:
     """The whole chain for parameters with these axes.
