@@ -4,6 +4,7 @@ Level 0: standard library only, so that any file may use it.
 """
 
 import difflib
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -27,6 +28,29 @@ def require(condition: bool, key: str, value: Any, expected: str) -> None:
   """
   if not condition:
     raise UserError(f'{key} = {value!r}: {expected}')
+
+
+def is_number(value: Any) -> bool:
+  """Whether `value` is a finite int or float; a bool is neither."""
+  good = isinstance(value, int | float) and not isinstance(value, bool)
+  return good and math.isfinite(value)
+
+
+def check_number(
+  key: str,
+  value: Any,
+  *,
+  least: float = -math.inf,
+  above: float = -math.inf,
+  below: float = math.inf,
+) -> None:
+  """Raises `UserError` unless `value` is a finite number within the bounds."""
+  good = is_number(value) and above < value < below and value >= least
+  bounds = {'at least': least, 'above': above, 'below': below}
+  told = ' and '.join(
+    f'{word} {bound}' for word, bound in bounds.items() if math.isfinite(bound)
+  )
+  require(good, key, value, f'must be a number {told}')
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -73,6 +73,8 @@ def load(files: Sequence[str], bindings: Sequence[str] = ()) -> Config:
       raise UserError(f'--gin.{binding}: must be --gin.NAME=VALUE')
     _parse(lambda text=binding: gin.parse_config(text), f'--gin.{binding}: ')
   _check_macros(texts)
+  if not gin_config._REGISTRY.matching_selectors('phase.Run'):
+    raise UserError(f'{", ".join(files)}: configures no phase.Run')
   try:
     run = gin.get_configurable('phase.Run')()
   except (TypeError, ValueError) as error:
@@ -136,9 +138,7 @@ def _modules(package: str) -> list[str]:
   if spec is None:
     return []
   paths = getattr(importlib.import_module(package), '__path__', None)
-  return (
-    [module.name for module in pkgutil.iter_modules(paths)] if paths else []
-  )
+  return [module.name for module in pkgutil.iter_modules(paths or [])]
 
 
 def _check_macros(texts: dict[str, str]) -> None:

@@ -1,5 +1,6 @@
 """Trains a run: each phase begun or restored, stepped, evaluated, saved."""
 
+import contextlib
 import dataclasses
 import math
 import pathlib
@@ -48,10 +49,13 @@ def train(run: Run, run_dir: pathlib.Path, config: str = '') -> None:
   with run_folder.locked(run_dir), jax.set_mesh(mesh):
     stages = lay_out(run, run_dir)  # again: now nobody else changes it
     identity = run_folder.identify(run, run_dir, mesh, config)
-    log = RunLog(run_dir, vouched_steps(run_dir))
     total = sum(stage.phase.steps for stage in stages)
     done = sum(stage.steps_done for stage in stages)
-    with Progress(total, done) as progress, StopSignals() as signals:
+    with (
+      contextlib.closing(RunLog(run_dir, vouched_steps(run_dir))) as log,
+      Progress(total, done) as progress,
+      StopSignals() as signals,
+    ):
       shared = _Shared(
         run, stages, mesh, log, progress, signals, config, identity
       )
@@ -64,7 +68,6 @@ def train(run: Run, run_dir: pathlib.Path, config: str = '') -> None:
             training.train()
           finally:
             training.checkpoints.wait()
-    log.close()
 
 
 @dataclasses.dataclass(frozen=True)

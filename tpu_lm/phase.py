@@ -112,12 +112,8 @@ class Phase:
     late = [step for step in self.mixture.changes if step >= self.steps]
     must = f'must come before the end of the phase, at {self.steps}'
     require(not late, 'Mixture.changes', late, must)
-    parts = (
-      ('schedule', 'make'),
-      ('optimizer', 'make'),
-      ('objective', '__call__'),
-    )
-    for key, member in parts:
+    members = {'schedule': 'make', 'optimizer': 'make', 'objective': '__call__'}
+    for key, member in members.items():
       value = getattr(self, key)
       good = hasattr(value, member) and not isinstance(value, type)
       require(good, f'Phase.{key}', value, f'must be one of {key}s/')

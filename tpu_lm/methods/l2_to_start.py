@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from tpu_lm.checks import require
+from tpu_lm.checks import check_number
 from tpu_lm.state import Method
 from tpu_lm.tree import Tree
 
@@ -26,8 +26,7 @@ class L2ToStart(Method):
   strength: float = 1e-2
 
   def __post_init__(self):
-    good = isinstance(self.strength, (int, float)) and self.strength > 0
-    require(good, 'L2ToStart.strength', self.strength, 'must be positive')
+    check_number('L2ToStart.strength', self.strength, above=0)
 
   def init(self, params: Tree) -> Tree:
     """The starting weights."""

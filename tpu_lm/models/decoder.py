@@ -14,7 +14,7 @@ from tpu_lm.blocks.embeddings import Embedding
 from tpu_lm.blocks.feed_forward import SwiGLU
 from tpu_lm.blocks.norms import RMSNorm
 from tpu_lm.blocks.positions import rotary_angles
-from tpu_lm.checks import nearest, require
+from tpu_lm.checks import check_number, nearest, require
 from tpu_lm.sharding import constrain
 from tpu_lm.tree import Tree
 
@@ -125,9 +125,7 @@ class Decoder:
     even = self.head_dim % 2 == 0
     require(even, 'Decoder.head_dim', self.head_dim, 'must be even')
     for name in ('rotary_base', 'norm_epsilon'):
-      value = getattr(self, name)
-      good = isinstance(value, (int, float)) and value > 0
-      require(good, f'Decoder.{name}', value, 'must be a positive number')
+      check_number(f'Decoder.{name}', getattr(self, name), above=0)
     for name in ('tied_embeddings', 'query_key_norm'):
       value = getattr(self, name)
       require(type(value) is bool, f'Decoder.{name}', value, 'must be a bool')

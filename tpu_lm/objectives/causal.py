@@ -6,7 +6,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from tpu_lm.checks import require
+from tpu_lm.checks import check_number
 from tpu_lm.state import Mean
 
 
@@ -26,8 +26,7 @@ class Causal:
   z_loss: float = 0.0
 
   def __post_init__(self):
-    good = isinstance(self.z_loss, (int, float)) and self.z_loss >= 0
-    require(good, 'Causal.z_loss', self.z_loss, 'must be a number >= 0')
+    check_number('Causal.z_loss', self.z_loss, least=0)
 
   def __call__(self, forward: Callable, batch: dict, rng: jax.Array):
     """See the contract in `objectives/__init__.py`."""

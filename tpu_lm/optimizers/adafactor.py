@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import optax
 
 from tpu_lm import shapes
-from tpu_lm.checks import require
-from tpu_lm.optimizers.common import Optimizer, check_number
+from tpu_lm.checks import check_number, require
+from tpu_lm.optimizers.common import Optimizer
 from tpu_lm.tree import Tree, is_axes
 
 _SMALLEST_SCALE = 1e-3  # epsilon_2 of the paper

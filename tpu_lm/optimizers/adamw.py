@@ -4,8 +4,9 @@ import dataclasses
 
 import optax
 
+from tpu_lm.checks import check_number
 from tpu_lm.optimizers.adam import scale_by_adam
-from tpu_lm.optimizers.common import Optimizer, check_number
+from tpu_lm.optimizers.common import Optimizer
 from tpu_lm.tree import Tree
 
 

@@ -11,15 +11,13 @@ and no counter in the state decides the rate.
 
 import abc
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jax
 import optax
 
 from tpu_lm import shapes
-from tpu_lm.checks import require
+from tpu_lm.checks import check_number, require
 from tpu_lm.tree import Tree, is_axes, mask
 
 _HEADS = (shapes.HEADS, shapes.KV_HEADS)
@@ -157,22 +155,3 @@ def is_matrix(axes: tuple[str, ...]) -> bool:
   among them.
   """
   return len(matrix_sides(axes)) >= 2
-
-
-def check_number(
-  key: str,
-  value: Any,
-  *,
-  least: float = -math.inf,
-  above: float = -math.inf,
-  below: float = math.inf,
-) -> None:
-  """Raises `UserError` unless `value` is a finite number within the bounds."""
-  good = isinstance(value, int | float) and not isinstance(value, bool)
-  good = good and math.isfinite(value) and above < value < below
-  good = good and value >= least
-  bounds = {'at least': least, 'above': above, 'below': below}
-  told = ' and '.join(
-    f'{word} {bound}' for word, bound in bounds.items() if math.isfinite(bound)
-  )
-  require(good, key, value, f'must be a number {told}')

@@ -8,9 +8,9 @@ import optax
 from optax import contrib
 
 from tpu_lm import shapes
-from tpu_lm.checks import require
+from tpu_lm.checks import check_number, require
 from tpu_lm.optimizers.adam import scale_by_adam
-from tpu_lm.optimizers.common import Optimizer, check_number, matrix_sides
+from tpu_lm.optimizers.common import Optimizer, matrix_sides
 from tpu_lm.tree import Tree, is_axes, map_named
 
 

@@ -4,8 +4,8 @@ import dataclasses
 
 import optax
 
-from tpu_lm.checks import require
-from tpu_lm.optimizers.common import Optimizer, check_number
+from tpu_lm.checks import check_number, require
+from tpu_lm.optimizers.common import Optimizer
 from tpu_lm.tree import Tree
 
 

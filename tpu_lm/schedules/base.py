@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tpu_lm.checks import nearest, require
+from tpu_lm.checks import is_number, nearest, require
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,12 +129,6 @@ class Schedule(Protocol):
       UserError: a rate is the parent's and there is no parent, or the lengths
         do not fit into the phase.
     """
-
-
-def is_number(value: Any) -> bool:
-  """Whether `value` is a finite int or float; a bool is neither."""
-  good = isinstance(value, int | float) and not isinstance(value, bool)
-  return good and math.isfinite(value)
 
 
 def check_choice(key: str, value: Any, choices: Iterable[str]) -> None:

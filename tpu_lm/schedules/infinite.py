@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tpu_lm.checks import require
+from tpu_lm.checks import is_number, require
 from tpu_lm.schedules import pieces
 from tpu_lm.schedules.base import (
   Curve,
@@ -13,7 +13,6 @@ from tpu_lm.schedules.base import (
   check_choice,
   check_end,
   check_length,
-  is_number,
 )
 from tpu_lm.schedules.warmed import Warmed
 

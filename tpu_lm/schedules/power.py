@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tpu_lm.checks import require
+from tpu_lm.checks import is_number, require
 from tpu_lm.schedules import pieces
 from tpu_lm.schedules.base import (
   Curve,
@@ -10,7 +10,6 @@ from tpu_lm.schedules.base import (
   Length,
   check_end,
   check_length,
-  is_number,
 )
 from tpu_lm.schedules.warmed import Warmed
 

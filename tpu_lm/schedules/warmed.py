@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tpu_lm.checks import require
+from tpu_lm.checks import is_number, require
 from tpu_lm.schedules import pieces
 from tpu_lm.schedules.base import (
   Horizon,
@@ -11,7 +11,6 @@ from tpu_lm.schedules.base import (
   Rate,
   check_length,
   check_rate,
-  is_number,
   length_in_steps,
   resolve_positive_rate,
   resolve_rate,
