@@ -11,7 +11,8 @@ import tensorflow as tf
 from tpu_lm.checks import UserError
 
 SPLITS = ('train', 'validation')
-FEATURES = {'targets': seqio.Feature(seqio.ByteVocabulary(extra_ids=0))}
+VOCABULARY = seqio.ByteVocabulary(extra_ids=0)
+FEATURES = {'targets': seqio.Feature(VOCABULARY)}
 PREPROCESSORS = (seqio.preprocessors.tokenize, seqio.preprocessors.append_eos)
 
 

@@ -86,7 +86,7 @@ def test_a_mixture_that_does_not_exist(capsys, stores, tmp_path):
   assert not (tmp_path / 'run').exists()
 
 
-TEXT_FILES = ROOT / 'gin_configs' / 'runs' / 'text_files.gin'
+FILES = ROOT / 'gin_configs' / 'runs' / 'files.gin'
 
 
 @pytest.mark.parametrize(
@@ -105,9 +105,9 @@ def test_bad_folders(capsys, tmp_path, file, content, message):
   line = fails(
     capsys,
     'train',
-    f'--gin_file={TEXT_FILES}',
+    f'--gin_file={FILES}',
     f'--run_dir={tmp_path / "run"}',
-    f"--gin.TextFiles.path='{folder}'",
+    f"--gin.Files.path='{folder}'",
     f"--gin.Corpus.store_dir='{tmp_path / 'stores'}'",
   )
   assert message in line
@@ -147,7 +147,7 @@ def test_unknown_arguments(capsys):
 
 
 def test_run_dir_is_asked_for(capsys):
-  assert '--run_dir' in fails(capsys, 'train', f'--gin_file={TEXT_FILES}')
+  assert '--run_dir' in fails(capsys, 'train', f'--gin_file={FILES}')
 
 
 def test_run_dir_must_be_a_local_folder(capsys, stores, tmp_path):

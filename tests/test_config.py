@@ -40,7 +40,7 @@ def test_shipped_runs_dry_run(path, tmp_path):
   if path.stem == 'anneal':  # its parent is another run's phase
     tiny_corpus(tmp_path / 'stores', {'mine': ['some text to read'] * 200})
     parent = config.load(
-      [str(CONFIGS / 'runs' / 'text_files.gin')],
+      [str(CONFIGS / 'runs' / 'files.gin')],
       ['STEPS = 2', f"Corpus.store_dir = '{tmp_path / 'stores'}'"],
     )
     train(parent.run, tmp_path / 'parent')

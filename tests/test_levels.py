@@ -12,8 +12,8 @@ LEVELS = (
   'sharding state step accumulate schedules optimizers blocks',
   'models objectives methods data evals checkpoint lineage run_log '
   'progress interrupt',
-  'phase stages entry run_folder prepare loop report',
-  'config cli',
+  'phase stages entry plan run_folder prepare loop report survey',
+  'config cli commands config_errors',
 )
 LEVEL = {room: i for i, rooms in enumerate(LEVELS) for room in rooms.split()}
 # Within a level, who may import whom.
@@ -23,11 +23,15 @@ NEIGHBOURS = {
   'blocks': {'sharding'},
   'evals': {'data'},
   'stages': {'phase'},
-  'prepare': {'phase', 'stages', 'run_folder'},
+  'plan': {'phase', 'stages', 'entry'},
+  'prepare': {'phase', 'stages', 'run_folder', 'plan'},
+  'survey': {'phase', 'stages', 'plan', 'report'},
   'run_folder': {'phase'},
   'entry': {'phase', 'stages'},
   'loop': {'phase', 'stages', 'entry', 'run_folder', 'prepare'},
-  'cli': {'config'},
+  'config': {'config_errors'},
+  'commands': {'config'},
+  'cli': {'commands'},
 }
 PLUG_INS = {
   'schedules': {'base', 'pieces', 'warmed'},
@@ -36,6 +40,13 @@ PLUG_INS = {
   'objectives': set(),
   'methods': set(),
   'evals': set(),
+}
+# Rooms within `data`: plug-ins beside what they share.
+INNER_PLUG_INS = {
+  'examples': 'chat instruction pair template text',
+  'sources': 'array_record arrow comma_separated json_lines parquet text '
+  'tfrecord',
+  'vocabularies': 'bytes sentence_piece tokenizer_json',
 }
 CORE = 'shapes tree sharding state step accumulate phase loop config'
 CORE_LINES = 1200
@@ -78,6 +89,15 @@ def test_imports_go_down(path):
     assert allowed, f'{room} (level {LEVEL[room]}) imports {name}'
     if other == room and room in PLUG_INS and len(parts) > 2:
       assert parts[2] in PLUG_INS[room], f'{path} imports the plug-in {name}'
+
+
+@pytest.mark.parametrize('room', INNER_PLUG_INS)
+def test_plug_ins_within_data_know_nothing_of_each_other(room):
+  names = INNER_PLUG_INS[room].split()
+  for name in names:
+    imported = set(imports(PACKAGE / 'data' / room / f'{name}.py'))
+    others = {f'tpu_lm.data.{room}.{o}' for o in names if o != name}
+    assert not imported & others, f'{name}: {imported & others}'
 
 
 def test_no_cycles():

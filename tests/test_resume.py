@@ -18,7 +18,7 @@ import pytest
 from orbax.checkpoint import v1 as ocp
 
 from tests import tiny
-from tpu_lm.cli import EXIT_TRY_AGAIN
+from tpu_lm.commands.train import EXIT_TRY_AGAIN
 from tpu_lm.tree import named_paths
 
 ROOT = pathlib.Path(__file__).parents[1]

@@ -7,18 +7,17 @@ pinned version.
 """
 
 import dataclasses
-import importlib
-import importlib.util  # gin needs it and does not import it
-import inspect
 import pathlib
-import pkgutil
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import gin
 from gin import config as gin_config
 
 from tpu_lm.checks import UserError, nearest
+from tpu_lm.config_errors import short, suggestion, with_scope
+from tpu_lm.data.corpus import Corpus
 from tpu_lm.phase import Run
 
 # What gin raises for names it doesn't know, and for text it can't read.
@@ -54,7 +53,40 @@ def load(files: Sequence[str], bindings: Sequence[str] = ()) -> Config:
   Raises:
     UserError: whatever is wrong, in one line.
   """
+  _read(files, bindings)
+  run = _make('phase.Run', files)
+  unused = _unused()
+  for binding in bindings:
+    name = binding.partition('=')[0].strip()
+    if short(name) in map(short, unused):
+      raise UserError(f'--gin.{binding}: nothing uses it')
+  return Config(run, gin.operative_config_str(), tuple(unused))
+
+
+def load_corpus(
+  files: Sequence[str], bindings: Sequence[str] = ()
+) -> tuple[Corpus, Run | None]:
+  """Reads the corpus of gin files; the run, too, where they configure one.
+
+  Takes and raises what `load` does. A fragment of data alone will do.
+  """
+  _read(files, bindings)
+  bound = [
+    name for (_, name), at in gin_config._CONFIG.items() if 'phases' in at
+  ]
+  if any(name.endswith('phase.Run') for name in bound):
+    run = _make('phase.Run', files)
+    return run.corpus, run
+  return _make('corpus.Corpus', files), None
+
+
+def _read(files: Sequence[str], bindings: Sequence[str]) -> None:
+  """Parses files and bindings into gin's registry."""
   gin.clear_config()
+  # gin would look for files among Python packages, too, and trip over some;
+  # and where earlier calls had told it to look.
+  gin_config._FILE_READERS[1:] = []
+  gin_config._LOCATION_PREFIXES[1:] = []
   texts = {}
   for name in files:
     path = pathlib.Path(name)
@@ -73,20 +105,18 @@ def load(files: Sequence[str], bindings: Sequence[str] = ()) -> Config:
       raise UserError(f'--gin.{binding}: must be --gin.NAME=VALUE')
     _parse(lambda text=binding: gin.parse_config(text), f'--gin.{binding}: ')
   _check_macros(texts)
-  if not gin_config._REGISTRY.matching_selectors('phase.Run'):
-    raise UserError(f'{", ".join(files)}: configures no phase.Run')
+
+
+def _make(name: str, files: Sequence[str]) -> Any:
+  """Calls what the files configure under a name."""
+  if not gin_config._REGISTRY.matching_selectors(name):
+    raise UserError(f'{", ".join(files)}: configures no {name}')
   try:
-    run = gin.get_configurable('phase.Run')()
+    return gin.get_configurable(name)()
   except (TypeError, ValueError) as error:
     if not isinstance(error, UserError) and 'configurable' not in str(error):
       raise
-    raise UserError(_with_scope(error)) from error
-  unused = _unused()
-  for binding in bindings:
-    name = binding.partition('=')[0].strip()
-    if _short(name) in map(_short, unused):
-      raise UserError(f'--gin.{binding}: nothing uses it')
-  return Config(run, gin.operative_config_str(), tuple(unused))
+    raise UserError(with_scope(error)) from error
 
 
 def _parse(parse: Callable[[], object], where: str) -> None:
@@ -102,43 +132,13 @@ def _parse(parse: Callable[[], object], where: str) -> None:
     what = error.msg if isinstance(error, SyntaxError) else text
     what = re.sub(r" from '[^']*'>", '>', what.splitlines()[0].strip())
     line = text.splitlines()[-1].strip()
-    if line.startswith('include ') and 'NoneType' in what:
+    if line.startswith('include ') and 'Unable to open' in what:
       what = f'{line}: no such file'
     elif what.startswith('malformed node'):
       what = f'{line}: not a value; strings take quotes'
-    raise UserError(f'{where}{what}{_suggestion(text)}') from error
-
-
-def _suggestion(text: str) -> str:
-  """The names nearest to the one that gin did not know."""
-  if found := re.search(
-    r"'([\w.]+)' doesn't have a parameter named '(\w+)'", text
-  ):
-    target = gin_config._REGISTRY.get_match(found[1]).wrapped
-    return nearest(found[2], inspect.signature(target).parameters)
-  if found := re.search(r"No configurable matching '([\w.]+)'", text):
-    known = gin_config._REGISTRY._selector_map
-    return nearest(found[1], {name.rpartition('.')[2] for name in known})
-  if found := re.search(r"<module '([\w.]+)'.*has no attribute '?(\w+)", text):
-    names = dir(importlib.import_module(found[1]))
-    return nearest(found[2], [n for n in names if not n.startswith('_')])
-  if found := re.search(r"No module named '([\w.]+)'", text):
-    package, _, name = found[1].rpartition('.')
-    return nearest(name, _modules(package))
-  if found := re.search(r"cannot import name '(\w+)' from '([\w.]+)'", text):
-    return nearest(found[1], _modules(found[2]))
-  return ''
-
-
-def _modules(package: str) -> list[str]:
-  """Names of the modules in a package; of the top level if it is ''."""
-  if not package:
-    return [module.name for module in pkgutil.iter_modules()]
-  spec = importlib.util.find_spec(package.partition('.')[0])
-  if spec is None:
-    return []
-  paths = getattr(importlib.import_module(package), '__path__', None)
-  return [module.name for module in pkgutil.iter_modules(paths or [])]
+    raise UserError(
+      f'{where}{what}{suggestion(text, gin_config._REGISTRY)}'
+    ) from error
 
 
 def _check_macros(texts: dict[str, str]) -> None:
@@ -153,22 +153,6 @@ def _check_macros(texts: dict[str, str]) -> None:
             f'{file}:{number}: no value for the macro {name}.'
             f'{nearest(name, macros)}'
           )
-
-
-def _with_scope(error: Exception) -> str:
-  """The first line of a constructor's error, and where it was called."""
-  text = str(error)
-  scope = re.search(
-    r"In call to configurable '([\w.]+)'.* in scope '(.*)'", text
-  )
-  where = f' (in {scope[2]}/{scope[1]})' if scope else ''
-  return f'{text.splitlines()[0].strip()}{where}'
-
-
-def _short(name: str) -> str:
-  """'scope/phase.Run.seed' -> 'scope/Run.seed': as short as a person writes."""
-  scope, slash, rest = name.rpartition('/')
-  return f'{scope}{slash}{".".join(rest.split(".")[-2:])}'
 
 
 def _unused() -> list[str]:

@@ -11,6 +11,7 @@ import jax
 from tpu_lm import run_folder
 from tpu_lm.checkpoint import Checkpoints
 from tpu_lm.data.batches import BatchBuilder
+from tpu_lm.data.prefetch import Prefetch
 from tpu_lm.entry import make_state, read_ledgers, to_json
 from tpu_lm.evals.source_loss import SourceLoss
 from tpu_lm.interrupt import Interrupted, StopSignals
@@ -67,7 +68,7 @@ def train(run: Run, run_dir: pathlib.Path, config: str = '') -> None:
           try:
             training.train()
           finally:
-            training.checkpoints.wait()
+            training.close()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +97,13 @@ class _Training:
     self.run, self.stage, self.phase = shared.run, stage, stage.phase
     self.log, self.shared = shared.log, shared
     self.checkpoints = Checkpoints(stage.folder / 'checkpoints')
+    self.builder = None
+
+  def close(self) -> None:
+    """Waits for what goes on in the background."""
+    if self.builder is not None:
+      self.builder.close()
+    self.checkpoints.wait()
 
   def train(self) -> None:
     """From the parent, or from where it stopped, to the end."""
@@ -127,7 +135,7 @@ class _Training:
     self.ledgers = read_ledgers(run, stage)
     self.ledger = self.ledgers.now
     self.taken = stage.steps_done
-    self.builder = BatchBuilder(
+    builder = BatchBuilder(
       run.corpus,
       phase.mixture,
       phase.batch_size,
@@ -135,7 +143,9 @@ class _Training:
       self.ledgers.entry,
       mask_documents=phase.mask_documents,
       ancestors=self.ledgers.ancestors,
+      steps=phase.steps,
     )
+    self.builder = Prefetch(builder)
     sources = sources_evaluated(run, self.shared.stages, stage)
     self.source_loss = SourceLoss(run, phase, self.shared.mesh, sources)
     optimizer = phase.optimizer.make(run.model.axes())

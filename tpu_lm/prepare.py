@@ -5,10 +5,10 @@ import sys
 
 import jax
 
-from tpu_lm import run_folder
+from tpu_lm import plan, run_folder
 from tpu_lm.checkpoint import Checkpoints
 from tpu_lm.checks import UserError, nearest
-from tpu_lm.data.rows import Rows
+from tpu_lm.data.rows import open_rows
 from tpu_lm.optimizers.carry import carry
 from tpu_lm.phase import Phase, Run
 from tpu_lm.sharding import check_rows
@@ -61,14 +61,13 @@ def prepare(run: Run, run_dir: pathlib.Path) -> list[Stage]:
         'which this corpus does not know: what it forgets of that is not seen',
         file=sys.stderr,
       )
+  plan.foresee(run, stages)
   return stages
 
 
 def sources_of(run: Run, phase: Phase) -> list[str]:
   """Names of the tasks that a phase reads, replays left aside."""
-  mixture = phase.mixture
-  every = (mixture.weights, *mixture.changes.values())
-  names = [name for weights in every for name in weights]
+  names = phase.mixture.sources
   return list(dict.fromkeys(t for n in names for t in run.corpus.expand(n)))
 
 
@@ -94,7 +93,7 @@ def sources_evaluated(run: Run, stages: list[Stage], stage: Stage) -> list[str]:
 
 def _check_store(run: Run, phase: Phase, source: str, split: str) -> None:
   store = run.corpus.open(source, split)
-  Rows(store, phase.sequence_length, run.seed, f'{source} ({split})')
+  open_rows(store, phase.sequence_length, run.seed, f'{source} ({split})')
   size, vocabulary = store.vocabulary_size, run.model.vocabulary
   if size > vocabulary:
     raise UserError(

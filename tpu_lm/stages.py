@@ -8,6 +8,7 @@ from typing import Any
 from tpu_lm.checkpoint import Checkpoints
 from tpu_lm.checks import UserError, nearest
 from tpu_lm.data.ledger import REPLAY
+from tpu_lm.data.weights import describe as weights_in_words
 from tpu_lm.lineage import DONE, Lineage, Parent, definition, differences
 from tpu_lm.phase import Phase, Run
 from tpu_lm.schedules.base import Curve
@@ -201,7 +202,7 @@ def describe(run: Run, stages: list[Stage]) -> str:
     first = float(curve(0))
     name = '  ' * depth[phase.name] + phase.name
     tokens = phase.steps * phase.tokens_per_step
-    weights = ', '.join(f'{k} {v:g}' for k, v in phase.mixture.weights.items())
+    weights = weights_in_words(phase.mixture.weights)
     replay = phase.mixture.replay
     shown = f', replay {replay.fraction:.0%}' if replay else ''
     lines.append(

@@ -1,13 +1,15 @@
 """Small stores and a corpus of them, with no seqio."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from tpu_lm.data.corpus import Corpus
+from tpu_lm.data.document import Document
+from tpu_lm.data.storage import open_folder
 from tpu_lm.data.store import TokenStore
-from tpu_lm.data.writer import StoreHeader, write_store
+from tpu_lm.data.writer import StoreHeader, finish, write_piece
 
 Documents = str | Sequence[str] | Sequence[Sequence[int]]
 
@@ -19,6 +21,8 @@ def tiny_store(
   split: str = 'train',
   vocabulary_size: int = 259,
   chunk_tokens: int = 1000,
+  losses: Sequence[Sequence[bool]] | None = None,
+  whole: bool = False,
 ) -> TokenStore:
   """Writes a store of a few documents.
 
@@ -29,18 +33,32 @@ def tiny_store(
       vocabulary), or token numbers.
     split: its name.
     vocabulary_size: every token is below it.
-    chunk_tokens: small, so that rows cross the ends of files.
+    chunk_tokens: tokens after which a new shard is begun; small, so that rows
+      cross the ends of files.
+    losses: for each document, whether each token is predicted with loss;
+      None: all are, and the store keeps no flags.
+    whole: documents are examples that are never cut.
 
   Returns:
     The store, where `Corpus(store_dir=...)` finds it.
   """
   if isinstance(documents, str):
     documents = [documents]
-  return write_store(
-    Path(store_dir) / task / f'{split}-tiny',
-    StoreHeader(task, split, vocabulary_size, chunk_tokens=chunk_tokens),
-    [_tokens(document) for document in documents],
+  header = StoreHeader(
+    task, split, vocabulary_size, whole=whole, masked=losses is not None
   )
+  folder = open_folder(f'{store_dir}/{task}/{split}-tiny')
+  flags = [None] * len(documents) if losses is None else losses
+  pieces, held = [[]], 0
+  for document, loss in zip(documents, flags, strict=True):
+    if held >= chunk_tokens:
+      pieces.append([])
+      held = 0
+    pieces[-1].append(_document(document, loss))
+    held += len(pieces[-1][-1].tokens)
+  for shard, piece in enumerate(pieces):
+    write_piece(folder, shard, header, piece, Counter())
+  return finish(folder, header, len(pieces))
 
 
 def tiny_corpus(
@@ -48,7 +66,7 @@ def tiny_corpus(
   train: Mapping[str, Documents],
   validation: Mapping[str, Documents] | None = None,
   vocabulary_size: int = 259,
-) -> Corpus:
+):
   """Writes stores for both splits of each task and serves them.
 
   Args:
@@ -60,6 +78,8 @@ def tiny_corpus(
   Returns:
     A real corpus, which finds these stores as it finds built ones.
   """
+  from tpu_lm.data.corpus import Corpus
+
   for task, documents in train.items():
     held_out = (validation or {}).get(task, documents)
     tiny_store(store_dir, task, documents, 'train', vocabulary_size)
@@ -75,7 +95,11 @@ def counting_documents(
   return list(numbers.reshape(documents, length))
 
 
-def _tokens(document: str | Sequence[int]) -> np.ndarray:
+def _document(
+  document: str | Sequence[int], loss: Sequence[bool] | None
+) -> Document:
+  flags = None if loss is None else np.array(loss, bool)
   if isinstance(document, str):
-    return np.array([*(byte + 3 for byte in document.encode()), 1])
-  return np.asarray(document)
+    tokens = np.array([*(byte + 3 for byte in document.encode()), 1])
+    return Document(tokens, document, flags)
+  return Document(np.asarray(document, np.int64), '', flags)

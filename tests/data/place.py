@@ -8,7 +8,7 @@ from tpu_lm.data import registry
 from tpu_lm.data.corpus import Corpus
 
 # Registers a task of files, one of a function, one that has no files and one
-# of two features; `mark`, `extra` and `end` are what tests change.
+# of three features; `mark`, `extra` and `end` are what tests change.
 MODULE = """
 import seqio
 import tensorflow as tf
@@ -42,8 +42,8 @@ def add(name, source, features=('targets',)):
 add('lines', seqio.TextLineDataSource({{'train': FOLDER + '/*.text'}}))
 add('numbers', seqio.FunctionDataSource(numbers, splits=['train']))
 add('listed', seqio.FunctionDataSource(listed, splits=['train']))
-PAIR = ('inputs', 'targets')
-add('pairs', seqio.FunctionDataSource(numbers, splits=['train']), PAIR)
+THREE = ('context', 'inputs', 'targets')
+add('three', seqio.FunctionDataSource(numbers, splits=['train']), THREE)
 seqio.MixtureRegistry.add('inner', [('lines', 1), ('numbers', 3)])
 seqio.MixtureRegistry.add('outer', [('inner', 2), ('listed', 2)])
 """
@@ -51,7 +51,7 @@ WORDS = """
 def marked(line):
   return line + '{end}'
 """
-TASKS = ['lines', 'numbers', 'listed', 'pairs']
+TASKS = ['lines', 'numbers', 'listed', 'three']
 
 
 class Place:

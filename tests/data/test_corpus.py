@@ -219,8 +219,8 @@ def test_unknown_names_are_told(place):
     corpus.open('lines', 'test')
   with pytest.raises(UserError, match='outer is a mixture'):
     corpus.open('outer', 'train')
-  with pytest.raises(UserError, match=r"features \['inputs', 'targets'\]"):
-    corpus.open('pairs', 'train')
+  with pytest.raises(UserError, match=r"features \['context', 'inputs'"):
+    corpus.open('three', 'train')
   with pytest.raises(UserError, match="no module 'my_corpus"):
     place.corpus(modules=('my_corpus.none',)).open('lines2', 'train')
 
@@ -239,7 +239,7 @@ def test_the_manifest_can_be_read_by_people(place):
   assert manifest['task'] == 'lines'
   assert manifest['vocabulary']['description'].endswith('259 tokens')
   recorded = json.loads((folder / 'dependencies.json').read_text())
-  assert recorded['definition'] == {'modules': ['my_corpus.tasks']}
+  assert recorded['definition']['modules'] == ['my_corpus.tasks']
   assert set(recorded['code']) == {'my_corpus.tasks', 'my_corpus.words'}
   assert list(recorded['files']) == [str(place.data / 'a.text')]
   assert set(recorded['packages']) == {'seqio'}
@@ -249,7 +249,10 @@ def test_the_manifest_can_be_read_by_people(place):
   ('fields', 'message'),
   [
     ({'modules': 'one'}, "Corpus.modules = 'one'"),
-    ({'text_files': ('a',)}, 'must be a tuple of TextFiles'),
+    ({'files': ('a',)}, 'must be a tuple of Files'),
+    ({'seqio_cache_dirs': 'a'}, 'must be a tuple of folders'),
+    ({'vocabulary': 'bytes'}, 'must be a vocabulary'),
+    ({'contamination': 'e2e'}, 'must be a Contamination'),
     ({'store_dir': ''}, 'Corpus.store_dir'),
   ],
 )

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from tpu_lm.checks import UserError
 from tpu_lm.data.apportion import ONE, apportion
-from tpu_lm.data.mixing import Mixture, choose
+from tpu_lm.data.mixing import Mixture, choose, settle
+from tpu_lm.data.weights import FixedTokens, UniMax
 
 WEIGHTS = st.dictionaries(
   st.sampled_from('abcdefgh'), st.floats(0.001, 1000), min_size=1, max_size=8
@@ -43,6 +44,45 @@ def test_shares_are_within_one_row_at_every_row(weights, rows):
   assert sum(debts.values()) == 0
   expected = [rows * s - c * ONE for s, c in zip(shares.values(), taken)]
   assert list(debts.values()) == [int(debt) for debt in expected]
+
+
+def choose_by_definition(shares, debts, rows):
+  """The rule as it is written: every debt looked at for every row."""
+  debts = settle(shares, debts)
+  scale = max(1, 2 * len(shares) - 2)
+  names, chosen = list(shares), []
+  for _ in range(rows):
+    debts = {name: debts[name] + shares[name] for name in names}
+    owed = [name for name in names if scale * debts[name] >= ONE]
+    source = min(
+      owed,
+      key=lambda name: (
+        ((scale - 1) * ONE - scale * debts[name]) // (scale * shares[name]),
+        names.index(name),
+      ),
+    )
+    debts[source] -= ONE
+    chosen.append(names.index(source))
+  return chosen, debts
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(WEIGHTS, st.integers(0, 60)), max_size=6))
+def test_the_heaps_choose_what_the_rule_says(stretches):
+  debts = {}
+  for weights, rows in stretches:
+    shares = apportion(weights, ONE)
+    expected, after = choose_by_definition(shares, debts, rows)
+    chosen, debts = choose(shares, debts, rows)
+    assert (chosen.tolist(), debts) == (expected, after)
+
+
+def test_choices_are_as_recorded():
+  # Rows read in the past must be found again in the future.
+  shares = apportion({'a': 0.5, 'b': 0.3, 'c': 0.15, 'd': 0.05}, ONE)
+  chosen, _ = choose(shares, {}, 40)
+  text = ''.join('abcd'[source] for source in chosen)
+  assert text == 2 * 'abacababacababadacab'
 
 
 @settings(deadline=None)
@@ -101,6 +141,15 @@ def test_one_source_takes_all():
   assert debts == {'a': 0}
 
 
+def test_sources_are_those_of_all_steps():
+  mixture = Mixture(
+    UniMax(['b', 'a'], 1),
+    changes={3: {'c': 1, 'a': 0}, 5: FixedTokens({'d': 1})},
+  )
+  assert mixture.sources == ('b', 'a', 'c', 'd')
+  assert mixture.weights_at(2) == UniMax(['b', 'a'], 1)
+
+
 def test_weights_change_at_their_steps():
   mixture = Mixture({'a': 1}, changes={10: {'b': 1}, 5: {'a': 1, 'b': 1}})
   assert [list(mixture.weights_at(step)) for step in (0, 4, 5, 9, 10, 99)] == [
@@ -127,6 +176,17 @@ def test_weights_change_at_their_steps():
     ),
     ({'weights': {'a': 1}, 'changes': {2: {'a': 'x'}}}, r'changes\[2\]'),
     ({'weights': {'a': 1}, 'replay': 0.1}, 'must be a Replay or None'),
+    ({'weights': UniMax}, 'or be one of weights.py'),
+    ({'weights': {'a': 1}, 'max_epochs': 0}, 'Mixture.max_epochs = 0'),
+    ({'weights': {'a': 1}, 'max_epochs': True}, 'Mixture.max_epochs = True'),
+    (
+      {'weights': {'a': 1}, 'max_epochs': {'a': None}},
+      r"max_epochs\['a'\] = None",
+    ),
+    (
+      {'weights': {'a': 1}, 'when_exhausted': 'repeat'},
+      'must be one of stop, hand_on',
+    ),
   ],
 )
 def test_wrong_mixtures_are_told(arguments, message):

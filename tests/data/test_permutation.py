@@ -1,5 +1,5 @@
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tpu_lm.data.permutation import permute, reshuffle
@@ -7,6 +7,7 @@ from tpu_lm.data.permutation import permute, reshuffle
 KEYS = st.tuples(st.integers(0, 2**40), st.text(max_size=5), st.integers(0, 99))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 3000), KEYS)
 def test_is_a_bijection(size, key):
   places = permute(np.arange(size), size, *key)
@@ -43,6 +44,7 @@ def test_spreads_neighbours():
   assert np.all(np.abs(counts - 256) < 77)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 50), st.integers(0, 200), st.integers(1, 100))
 def test_reshuffle_takes_each_once_an_epoch(size, start, count):
   cursors = np.arange(start, start + count)

@@ -5,7 +5,9 @@ from hypothesis import strategies as st
 
 from tests.data.helpers import counting_documents, tiny_store
 from tpu_lm.checks import UserError
-from tpu_lm.data.rows import Rows
+from tpu_lm.data.packed import PackedRows
+from tpu_lm.data.packing import causal
+from tpu_lm.data.rows import TextRows, open_rows
 
 
 @pytest.fixture(scope='module')
@@ -23,26 +25,36 @@ def store(tmp_path_factory):
 @settings(deadline=None)
 @given(length=st.integers(1, 300), seed=st.integers(0, 5))
 def test_an_epoch_reads_every_block_once(store, length, seed):
-  rows = Rows(store, length, seed, 'counting')
+  rows = TextRows(store, length, seed, 'counting')
   blocks = rows.rows_per_epoch
   assert blocks == (store.num_tokens - 1) // length
   for epoch in (0, 3):
-    tokens, _ = rows.read(epoch * blocks + np.arange(blocks))
-    assert tokens.shape == (blocks, length + 1)
-    assert np.all(np.diff(tokens, axis=1) == 1)
-    first = np.sort(tokens[:, 0]) - 2
+    batch = rows.read(epoch * blocks + np.arange(blocks))
+    inputs, targets = batch['inputs'], batch['targets']
+    assert inputs.shape == (blocks, length)
+    assert np.all(np.diff(inputs, axis=1) == 1)
+    assert np.array_equal(targets, inputs + 1)
+    first = np.sort(inputs[:, 0]) - 2
     assert np.array_equal(first, np.arange(blocks) * length)
 
 
-def test_documents_are_numbered(store):
-  tokens, documents = Rows(store, 64, 0, 'counting').read(np.arange(9))
-  assert np.array_equal(documents, (tokens - 2) // 41)
+@pytest.mark.parametrize('mask_documents', [True, False])
+def test_documents_are_kept_apart_where_asked(store, mask_documents):
+  rows = TextRows(store, 64, 0, 'counting', mask_documents)
+  batch = rows.read(np.arange(9))
+  tokens = np.concatenate([batch['inputs'], batch['targets'][:, -1:]], axis=1)
+  documents = (tokens - 2) // 41
+  begun, places = np.nonzero(np.diff(documents, axis=1))
+  expected = causal(tokens, (begun, places + 1), mask_documents)
+  assert batch.keys() == expected.keys()
+  for key, value in batch.items():
+    assert np.array_equal(value, expected[key]), key
 
 
 def test_epochs_seeds_and_names_have_their_own_orders(store):
   first = np.arange(20)
   orders = {
-    Rows(store, 10, seed, name).read(start + first)[0].tobytes()
+    TextRows(store, 10, seed, name).read(start + first)['inputs'].tobytes()
     for seed, name, start in [
       (0, 'a', 0),
       (1, 'a', 0),
@@ -54,14 +66,23 @@ def test_epochs_seeds_and_names_have_their_own_orders(store):
 
 
 def test_rows_can_be_read_in_any_order(store):
-  rows = Rows(store, 7, 0, 'counting')
+  rows = TextRows(store, 7, 0, 'counting')
   cursors = np.array([400, 3, 3, 12345, 0])
-  tokens, _ = rows.read(cursors)
-  for row, cursor in zip(tokens, cursors):
-    assert np.array_equal(row, rows.read(np.array([cursor]))[0][0])
+  batch = rows.read(cursors)
+  for place, cursor in enumerate(cursors):
+    alone = rows.read(np.array([cursor]))
+    for key, value in batch.items():
+      assert np.array_equal(value[place], alone[key][0]), key
 
 
 def test_a_store_too_small_is_told(store):
   with pytest.raises(UserError, match=r'counting has 1,025 tokens.* 1025'):
-    Rows(store, 1025, 0, 'counting')
-  assert Rows(store, 1024, 0, 'counting').rows_per_epoch == 1
+    TextRows(store, 1025, 0, 'counting')
+  assert TextRows(store, 1024, 0, 'counting').rows_per_epoch == 1
+
+
+def test_whole_documents_are_packed_and_text_is_cut(store, tmp_path):
+  documents = counting_documents(documents=5, length=9)
+  whole = tiny_store(tmp_path, 'whole', documents, whole=True)
+  assert isinstance(open_rows(whole, 16, 0, 'whole'), PackedRows)
+  assert isinstance(open_rows(store, 16, 0, 'counting'), TextRows)

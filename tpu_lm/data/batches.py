@@ -9,11 +9,18 @@ from tpu_lm.checks import UserError, require
 from tpu_lm.data import packing
 from tpu_lm.data.corpus import Corpus
 from tpu_lm.data.ledger import REPLAY, Ledger, row_key
-from tpu_lm.data.mixing import Mixture, choose
-from tpu_lm.data.replay import Pool, ReplayRows, find_pools, tokens_read
-from tpu_lm.data.rows import Rows
+from tpu_lm.data.manifest import Manifest
+from tpu_lm.data.mixing import Mixture
+from tpu_lm.data.replay import (
+  ReplayRows,
+  check_pool,
+  find_pools,
+  tokens_read,
+)
+from tpu_lm.data.rows import open_rows
 from tpu_lm.data.shares import Shares, source_of
 from tpu_lm.data.store import TokenStore
+from tpu_lm.data.supply import Supply
 
 Batch = dict[str, np.ndarray]
 
@@ -22,12 +29,15 @@ class BatchBuilder:
   """Makes the batches of one phase.
 
   It keeps nothing between batches: the ledger that goes in and comes out is
-  the whole state, so a builder made anew goes on where another stopped.
+  the whole state, so a builder made anew goes on where another stopped. Nor
+  does it matter over how many hosts a batch is spread: each builds its rows
+  and writes down all.
 
   Attributes:
     names: every source that any step draws from, replays among them; the
       batch's `source` counts into it.
     vocabulary_size: of all its stores.
+    rows_per_epoch: of each source, replays left aside.
   """
 
   def __init__(
@@ -39,49 +49,69 @@ class BatchBuilder:
     entry_ledger: Ledger,
     mask_documents: bool = True,
     ancestors: Mapping[str, tuple[Ledger, Ledger]] | None = None,
+    steps: int | None = None,
+    host: tuple[int, int] = (0, 1),
   ):
     """Works out the shares and opens the stores.
 
     Args:
       corpus: where the stores are.
       mixture: the sources, their weights and the replay.
-      batch_size: rows in a batch.
+      batch_size: rows in a batch, of all hosts together.
       sequence_length: tokens predicted in a row.
       entry_ledger: what the lineage had read when this phase began.
       mask_documents: whether attention and loss stop at documents' ends.
       ancestors: the ledgers at entry and end of each ancestor phase, for a
         replay of one of them.
+      steps: the phase's length; for `foresee`, and for weights that depend
+        on it.
+      host: this host's index, and how many hosts share each batch.
 
     Raises:
       UserError: a source is unknown, too small, of another vocabulary than
-        the others, or too rare ever to be drawn; or the replay finds nothing.
+        the others, or too rare ever to be drawn; the replay finds nothing; a
+        limit on epochs or the number of hosts makes no sense.
     """
     _check_sizes(batch_size=batch_size, sequence_length=sequence_length)
+    index, hosts = host
+    assert 0 <= index < hosts, host
+    must = f'must divide by the number of hosts, {hosts}'
+    require(batch_size % hosts == 0, 'Phase.batch_size', batch_size, must)
+    share = batch_size // hosts
+    self._own = slice(index * share, (index + 1) * share)
     self._batch_size = batch_size
     self._length = sequence_length
-    self._mask_documents = mask_documents
+    self._steps = steps
     replay, pools, replayed = mixture.replay, {}, {}
     if replay and replay.order == 'unseen':
       replayed = tokens_read(replay, entry_ledger, ancestors or {})
     elif replay:
       pools = find_pools(replay, entry_ledger, ancestors or {}, sequence_length)
       replayed = {name: pool.size for name, pool in pools.items()}
-    self._shares = Shares(corpus, mixture, replayed)
+    self._shares = Shares(
+      corpus, mixture, replayed, steps, batch_size * sequence_length
+    )
     self.names = self._shares.names
     self._stores = {
       source: corpus.open(source, 'train')
       for source in sorted({source_of(name) for name in self.names})
     }
     self.vocabulary_size = _one_vocabulary(self._stores)
-    self._readers = {}
-    for name in self.names:
-      source, seed = source_of(name), entry_ledger.seed
-      store = self._stores[source]
-      reader = Rows(store, sequence_length, seed, source)
-      if name.startswith(REPLAY):
-        _check_pool(pools[name], store)
-        reader = ReplayRows(reader, pools[name], replay.order, seed)
-      self._readers[name] = reader
+    seed = entry_ledger.seed
+    rows = {
+      source: open_rows(store, sequence_length, seed, source, mask_documents)
+      for source, store in self._stores.items()
+    }
+    for name, pool in pools.items():
+      check_pool(pool, self._stores[pool.source].fingerprint)
+      rows[name] = ReplayRows(rows[pool.source], pool, replay.order, seed)
+    self._readers = {name: rows[name] for name in self.names}
+    self.rows_per_epoch = {
+      name: reader.rows_per_epoch
+      for name, reader in self._readers.items()
+      if not name.startswith(REPLAY)
+    }
+    self._supply = Supply(mixture, self.rows_per_epoch)
 
   def next(self, phase_step: int, ledger: Ledger) -> tuple[Batch, Ledger]:
     """Builds the batch of a phase step.
@@ -91,33 +121,77 @@ class BatchBuilder:
       ledger: what was read before; the entry ledger at phase step 0.
 
     Returns:
-      The batch (inputs, targets, segments, positions i32[B, S], weights
-      f32[B, S], source i32[B]), and the ledger after it.
+      This host's rows of the batch (inputs, targets, segments, positions
+      i32[B / hosts, S], weights f32[B / hosts, S], source i32[B / hosts]),
+      and the ledger after the whole batch.
 
     Raises:
       UserError: a store is not the one that this phase has read so far.
+      Exhausted: a source was read as often as it may.
     """
     ledger = self._pinned(ledger) if phase_step == 0 else self._same(ledger)
     shares = self._shares.at(phase_step)
-    chosen, debts = choose(shares, ledger.debts, self._batch_size)
-    tokens = np.empty((self._batch_size, self._length + 1), np.int32)
-    documents = np.empty(tokens.shape, np.int64)
-    source = np.empty(self._batch_size, np.int32)
+    chosen, debts = self._supply.choose(
+      shares, ledger.debts, self._taken(ledger), self._batch_size, phase_step
+    )
+    batch: Batch = {}
     rows, read = dict(ledger.rows), dict(ledger.tokens)
     for index, name in enumerate(shares):
-      places = np.flatnonzero(chosen == index)
-      if not places.size:
-        continue
+      ours = np.flatnonzero(chosen[self._own] == index)
+      first = int(np.sum(chosen[: self._own.start] == index))
+      count = int(np.sum(chosen == index))
       key = row_key(name, self._length)
-      cursors = rows.get(key, 0) + np.arange(places.size)
-      tokens[places], documents[places] = self._readers[name].read(cursors)
-      source[places] = self.names.index(name)
-      rows[key] = rows.get(key, 0) + places.size
-      read[name] = read.get(name, 0) + places.size * self._length
-    batch = packing.causal(tokens, documents, self._mask_documents)
-    return {**batch, 'source': source}, dataclasses.replace(
+      if ours.size:
+        cursors = rows.get(key, 0) + first + np.arange(ours.size)
+        found = self._readers[name].read(cursors)
+        found['source'] = np.full(ours.size, self.names.index(name), np.int32)
+        _place(batch, found, ours, self._own.stop - self._own.start)
+      if count:
+        rows[key] = rows.get(key, 0) + count
+        read[name] = read.get(name, 0) + count * self._length
+    return batch, dataclasses.replace(
       ledger, rows=rows, debts=debts, tokens=read
     )
+
+  def foresee(self, phase_step: int, ledger: Ledger) -> Ledger:
+    """Works out what will have been read at the phase's end.
+
+    Args:
+      phase_step: the step to go on from, as of `next`.
+      ledger: what was read before it.
+
+    Returns:
+      The ledger at the end, its rows right to within a row or two of each
+      source and each change of weights, its debts left out.
+
+    Raises:
+      UserError: as `next`.
+      Exhausted: a source will run out before. Without `Mixture.changes` and
+        replays in it, never where it would just last.
+    """
+    assert self._steps is not None
+    ledger = self._pinned(ledger) if phase_step == 0 else self._same(ledger)
+    starts = [step for step in self._shares.starts if step > phase_step]
+    stretches = [
+      (start, stop, self._shares.at(start))
+      for start, stop in zip([phase_step, *starts], [*starts, self._steps])
+    ]
+    before = self._taken(ledger)
+    after = self._supply.foresee(
+      stretches, ledger.debts, before, self._batch_size
+    )
+    rows, read = dict(ledger.rows), dict(ledger.tokens)
+    for name, count in after.items():
+      more = max(0, count - before.get(name, 0))
+      if more:
+        key = row_key(name, self._length)
+        rows[key] = rows.get(key, 0) + more
+        read[name] = read.get(name, 0) + more * self._length
+    return dataclasses.replace(ledger, rows=rows, debts={}, tokens=read)
+
+  def _taken(self, ledger: Ledger) -> dict[str, int]:
+    keys = {name: row_key(name, self._length) for name in self.names}
+    return {name: ledger.rows.get(key, 0) for name, key in keys.items()}
 
   def _pinned(self, ledger: Ledger) -> Ledger:
     """Writes down this phase's stores.
@@ -184,15 +258,22 @@ def validation_batches(
     rows=rows, batch_size=batch_size, sequence_length=sequence_length
   )
   store = corpus.open(task, 'validation')
-  reader = Rows(store, sequence_length, 0, task)
+  reader = open_rows(store, sequence_length, 0, task, mask_documents)
   cursors = np.arange(min(rows, reader.rows_per_epoch))
   batches = []
   for start in range(0, len(cursors), batch_size):
-    tokens, documents = reader.read(cursors[start : start + batch_size])
-    batch = packing.causal(tokens, documents, mask_documents)
-    batch['source'] = np.zeros(len(tokens), np.int32)
+    batch = reader.read(cursors[start : start + batch_size])
+    batch['source'] = np.zeros(len(batch['inputs']), np.int32)
     batches.append(packing.pad_rows(batch, batch_size))
   return batches
+
+
+def _place(batch: Batch, found: Batch, places: np.ndarray, rows: int) -> None:
+  """Puts rows that were found at their places in a batch."""
+  for key, value in found.items():
+    if key not in batch:
+      batch[key] = np.empty((rows, *value.shape[1:]), value.dtype)
+    batch[key][places] = value
 
 
 def _check_sizes(**sizes: int) -> None:
@@ -202,29 +283,21 @@ def _check_sizes(**sizes: int) -> None:
     )
 
 
-def _check_pool(pool: Pool, store: TokenStore) -> None:
-  if pool.fingerprint != store.fingerprint:
-    raise UserError(
-      f'Replay: the tokens of {pool.source} have changed since they were read'
-      f' (store {pool.fingerprint}, now {store.fingerprint}), so those rows'
-      " are gone. Bring the old data back, or set Replay.order = 'unseen', or"
-      ' leave the source out of Replay.sources'
-    )
-
-
 def _one_vocabulary(stores: Mapping[str, TokenStore]) -> int:
   """The vocabulary size of all stores, which must agree in what tokens mean."""
   first, *others = stores
   one = stores[first].manifest
   for name in others:
     other = stores[name].manifest
-    if (one.vocabulary, one.vocabulary_size) != (
-      other.vocabulary,
-      other.vocabulary_size,
-    ):
+    if _identity(one) != _identity(other):
       raise UserError(
         f'{first} and {name} have different vocabularies and cannot be mixed:'
         f' {one.vocabulary_size} tokens {one.vocabulary},'
         f' {other.vocabulary_size} tokens {other.vocabulary}'
       )
   return one.vocabulary_size
+
+
+def _identity(manifest: Manifest) -> tuple[str | None, int]:
+  # The description has the name of the file, which says nothing.
+  return manifest.vocabulary.get('hash'), manifest.vocabulary_size

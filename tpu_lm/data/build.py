@@ -1,107 +1,194 @@
-"""Building a token store from a seqio task."""
+"""Building a token store, shard by shard.
 
-import inspect
-from collections.abc import Iterator
+A build that was killed goes on where it was: the pieces that are done stay.
+"""
+
+import functools
+import os
+import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
+from tpu_lm.checks import UserError, require
+from tpu_lm.data.contamination import Contamination
+from tpu_lm.data.dependencies import Dependencies
+from tpu_lm.data.folder import Folder
+from tpu_lm.data.job import Job, Tally
+from tpu_lm.data.local_storage import LocalFolder
+from tpu_lm.data.progress import Progress, clock, say
+from tpu_lm.data.recipe import Recipe
+from tpu_lm.data.storage import open_folder
+from tpu_lm.data.store import MANIFEST, Manifest, TokenStore
+from tpu_lm.data.workers import run_in_processes
+from tpu_lm.data.writer import done_pieces, finish
 
-from tpu_lm.checks import UserError, nearest
-from tpu_lm.data.fingerprint import (
-  dataset_function,
-  dependencies_of,
-  describe_vocabulary,
-)
-from tpu_lm.data.progress import say, watch
-from tpu_lm.data.registry import check_unedited, load_seqio
-from tpu_lm.data.store import TokenStore
-from tpu_lm.data.writer import StoreHeader, write_store
+# Starting processes takes longer than one needs for less than this.
+BYTES_WORTH_PROCESSES = 32e6
 
-FEATURE = 'targets'
+# Given a job, the shards that are to be done with their sizes in bytes, and
+# the number of those that are done already.
+WritePieces = Callable[[Job, dict[int, int], int], None]
 
 
 def build_store(
-  folder: Path,
-  task: Any,
-  split: str,
-  definition: dict[str, Any],
-  modules: tuple[str, ...],
+  recipe: Recipe,
+  folder: str | Path,
+  processes: int | None = None,
+  contamination: Contamination | None = None,
 ) -> TokenStore:
-  """Tokenises a task's split into a store, whole documents in their order.
+  """Builds the store of a recipe, or what is missing of it, on this machine.
+
+  Of two processes that build the same split in the same folder of a disk the
+  second waits, and then reads what the first built. Object storage has no
+  locks: there both build, and since both write the same bytes, each file
+  whole, that is a waste and no danger.
+
+  Processes are started anew (spawn): a script that calls this must have its
+  own work under `if __name__ == '__main__'`.
 
   Args:
-    folder: where the stores of the task are.
-    task: a seqio Task whose only feature is 'targets'.
-    split: name of the split.
-    definition: how the corpus named the task.
-    modules: those that register the task.
+    recipe: what the store is made of, a `Recipe` that can be pickled.
+    folder: where the stores of its task are, a path or a URL.
+    processes: how many to use; None: one for each core, or only this one
+      where there is too little to do.
+    contamination: evaluation sets to look for in the texts, a
+      `Contamination`, or None.
+
+  Returns:
+    The store, in folder/SPLIT-<hash of the recipe's dependencies>.
+
+  Raises:
+    UserError: the data are bad or empty, what they are built from changed
+      meanwhile, or a process was killed.
+  """
+  write = functools.partial(_write_pieces, processes=processes)
+  return build(recipe, folder, contamination, write)
+
+
+def build(
+  recipe: Recipe,
+  folder: str | Path,
+  contamination: Contamination | None,
+  write: WritePieces,
+) -> TokenStore:
+  """Builds a store by whatever means write its pieces.
+
+  Args:
+    recipe: as of `build_store`, and so are folder and contamination.
+    folder: where the stores of its task are.
+    contamination: evaluation sets to look for.
+    write: calls `Job.write` for each shard, anywhere and in any order.
 
   Returns:
     The store.
 
   Raises:
-    UserError: the split is unknown, the features are others, the data are bad
-      or empty, or the code was edited after it was imported.
+    UserError: see `build_store`.
   """
-  seqio = load_seqio()
-  # It remembers what a glob matched; files may have come since.
-  seqio.utils._list_files_for_glob.cache_clear()
-  _check(task, split)
-  vocabulary = task.output_features[FEATURE].vocabulary
-  dependencies = dependencies_of(task, split, definition, modules)
-  check_unedited(dependencies.code, modules)
-  header = StoreHeader(
-    task=task.name,
-    split=split,
-    vocabulary_size=vocabulary.vocab_size,
-    vocabulary=describe_vocabulary(vocabulary),
-    dependencies=dependencies,
-  )
-  return write_store(
-    folder / f'{split}-{dependencies.hash()}', header, _documents(task, split)
-  )
+  parent = open_folder(folder)
+  title = f'{recipe.task}/{recipe.split}'
+  waiting = f'{title}: another process is building it; waiting for that'
+  with parent.lock(f'{recipe.split}.lock', waiting):
+    header = recipe.header()
+    name = f'{recipe.split}-{header.dependencies.hash()}'
+    job = Job(recipe, f'{parent.url}/{name}', header, contamination)
+    shards = recipe.shards()
+    store = open_folder(job.url)
+    finished = Manifest.read(store) is not None
+    start = time.monotonic()
+    if not finished:
+      _remove_unfinished(parent, recipe.split, name)
+      store.clean()
+      _write_missing(job, [shard.size for shard in shards], write)
+    result = finish(store, header, len(shards), contamination)
+    if not finished:
+      _tell(title, result.manifest, time.monotonic() - start)
+    return result
 
 
-def _check(task: Any, split: str) -> None:
-  if split not in task.splits:
+def _remove_unfinished(parent: Folder, split: str, name: str) -> None:
+  """Removes what was begun from other data, code or vocabularies."""
+  if not isinstance(parent, LocalFolder):
+    return  # without a lock nobody knows whether it is being built
+  for path in sorted(parent.path.glob(f'{split}-*')):
+    mine = path.is_dir() and path.name.rpartition('-')[0] == split
+    if mine and path.name != name and not (path / MANIFEST).exists():
+      say(f'removing {path}: never finished, and of other data or settings')
+      shutil.rmtree(path)
+
+
+def _write_missing(job: Job, sizes: list[int], write: WritePieces) -> None:
+  done = done_pieces(open_folder(job.url), job.contamination)
+  missing = {n: size for n, size in enumerate(sizes) if n not in done}
+  amount = f', {sum(sizes) / 1e6:,.1f} MB' if sum(sizes) else ''
+  plural = '' if len(sizes) == 1 else 's'
+  say(
+    f'{job.title}: building its token store, {len(sizes):,} shard{plural}'
+    f'{amount}'
+  )
+  if done:
+    say(f'{job.title}: {len(done):,} of them are done already')
+  if missing:
+    write(job, missing, len(done))
+  change = _change(job.header.dependencies, job.recipe.header().dependencies)
+  if change:
+    # The same data may come back, and with them this folder's name.
+    open_folder(job.url).clear()
     raise UserError(
-      f'{task.name} has no split {split!r}.' + nearest(split, task.splits)
-    )
-  features = sorted(task.output_features)
-  if features != [FEATURE]:
-    raise UserError(
-      f'{task.name} has the features {features}; a token store holds one,'
-      f' {FEATURE!r}. Join them in a preprocessor of the task'
+      f'{job.title}: {change} while its store was being built. Build it again'
+      ' when nothing writes there any more'
     )
 
 
-def _documents(task: Any, split: str) -> Iterator[np.ndarray]:
-  """Runs the task; nothing happens before the first document is asked for."""
-  import tensorflow as tf
+def _write_pieces(
+  job: Job, sizes: dict[int, int], done: int, processes: int | None
+) -> None:
+  processes = _choose(job, sizes, processes)
+  with Progress(job.title, sizes, done) as progress:
+    if processes > 1:
+      run_in_processes(job, list(sizes), processes, progress)
+      return
+    tally = Tally(progress.seen)
+    for shard in sizes:
+      record = job.write(shard, tally)
+      progress.shard_done(shard, record['bytes'])
 
-  title = f'{task.name}/{split}'
-  function = dataset_function(task.source)
-  say(f'{title}: building its token store')
-  if describe := getattr(function, 'describe', None):
-    files, size = describe(split)
-    say(f'{title}: {size / 1e6:.1f} MB in {files:,} files')
-  examples = task.get_dataset(
-    sequence_length=None,  # whole documents: nothing is cut off
-    split=split,
-    shuffle=False,
-    seed=0 if _takes_seed(function) else None,
-    try_in_mem_cache=False,
+
+def _choose(job: Job, sizes: dict[int, int], processes: int | None) -> int:
+  require(
+    processes is None or (type(processes) is int and processes > 0),
+    'processes',
+    processes,
+    'must be a positive integer, or None for one per core',
   )
-  tokens = (example[FEATURE] for example in examples.as_numpy_iterator())
-  try:
-    yield from watch(tokens, title, task.num_input_examples(split))
-  except tf.errors.OpError:
-    # TensorFlow keeps only the text of what a Python generator raised.
-    if error := getattr(function, 'error', None):
-      raise error from None
-    raise
+  if job.url.startswith('memory://'):
+    return 1  # no other process sees this one's memory
+  if processes is None:
+    much = sum(sizes.values()) >= BYTES_WORTH_PROCESSES
+    processes = (os.cpu_count() or 1) if much else 1
+  return min(processes, len(sizes))
 
 
-def _takes_seed(function: Any) -> bool:
-  return function is None or 'seed' in inspect.signature(function).parameters
+def _change(before: Dependencies, after: Dependencies) -> str:
+  """What is not as it was; '' if all is."""
+  if before.hash() == after.hash():
+    return ''
+  for field, was in vars(before).items():
+    now = getattr(after, field)
+    if was == now:
+      continue
+    if isinstance(was, dict):
+      keys = {*was, *now}
+      return f'{min(k for k in keys if was.get(k) != now.get(k))} has changed'
+    return f'its {field} has changed'
+  raise AssertionError('hashes differ and the fields do not')
+
+
+def _tell(title: str, manifest: Manifest, seconds: float) -> None:
+  left_out = [f'{count:,} {what}' for what, count in manifest.counts.items()]
+  say(
+    f'{title}: done, {manifest.num_tokens:,} tokens in'
+    f' {manifest.num_documents:,} documents, {clock(seconds)}'
+    + (f'; left out: {", ".join(left_out)}' if left_out else '')
+  )

@@ -2,56 +2,66 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tpu_lm.checks import UserError, require
+from tpu_lm.checks import require
 from tpu_lm.data.build import build_store
-from tpu_lm.data.dependencies import Dependencies, Verdict, examine
-from tpu_lm.data.fingerprint import code_of, recipe
+from tpu_lm.data.contamination import Contamination
+from tpu_lm.data.dependencies import FILE, Dependencies, Verdict, examine
+from tpu_lm.data.fingerprint import code_of
+from tpu_lm.data.fingerprint import recipe as recipe_hash
+from tpu_lm.data.freshness import judge_files, judge_task
 from tpu_lm.data.progress import say
-from tpu_lm.data.registry import (
-  TEXT_FILES,
-  check_unedited,
-  find_provider,
-  registered,
-  text_files_task,
-)
-from tpu_lm.data.sources import TextFiles
-from tpu_lm.data.store import (
-  MANIFEST,
-  PARTIAL,
-  Manifest,
-  TokenStore,
-  store_directories,
-)
+from tpu_lm.data.recipe import FilesRecipe, Recipe
+from tpu_lm.data.registry import check_unedited, find_provider, registered
+from tpu_lm.data.seqio_recipe import SeqioRecipe, with_vocabulary
+from tpu_lm.data.sources.files import Files
+from tpu_lm.data.storage import open_folder
+from tpu_lm.data.store import MANIFEST, TokenStore, find_stores
+from tpu_lm.data.vocabularies import Vocabulary
+from tpu_lm.data.vocabularies.bytes import Bytes
 
 RATES = 'rates.json'
 
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
-  """Tasks, mixtures and text files, and where their stores are.
+  """Tasks, mixtures and files, and where their stores are.
 
   Attributes:
     modules: names of Python modules that register seqio tasks and mixtures.
-    text_files: data that need no module; they come before tasks of the same
-      name.
-    store_dir: where stores are kept, shared by any number of runs.
+    files: data that need no module; they come before tasks of the same name.
+    store_dir: where stores are kept, shared by any number of runs: a folder,
+      or a URL such as gs://bucket/stores.
+    vocabulary: encodes everything. None: files are read as bytes, and a task
+      has the vocabulary that it was registered with.
+    seqio_cache_dirs: folders or URLs where seqio cached tasks; those are read
+      from there, unless `vocabulary` is given.
+    contamination: evaluation sets that are looked for while a store is built.
+      A store that is there already is not built again for it.
   """
 
   modules: tuple[str, ...] = ()
-  text_files: tuple[TextFiles, ...] = ()
+  files: tuple[Files, ...] = ()
   store_dir: str = '~/.cache/tpu_lm/stores'
+  vocabulary: Vocabulary | None = None
+  seqio_cache_dirs: tuple[str, ...] = ()
+  contamination: Contamination | None = None
 
   def __post_init__(self):
     _check_all(self.modules, str, 'Corpus.modules', 'names of modules')
-    _check_all(self.text_files, TextFiles, 'Corpus.text_files', 'TextFiles')
-    names = [files.name for files in self.text_files]
+    _check_all(self.files, Files, 'Corpus.files', 'Files')
+    dirs = self.seqio_cache_dirs
+    _check_all(dirs, str, 'Corpus.seqio_cache_dirs', 'folders')
+    for name in ('modules', 'files', 'seqio_cache_dirs'):
+      object.__setattr__(self, name, tuple(getattr(self, name)))
+    names = [files.name for files in self.files]
     require(
       len(set(names)) == len(names),
-      'Corpus.text_files',
+      'Corpus.files',
       names,
       'must have different names',
     )
@@ -59,18 +69,33 @@ class Corpus:
       isinstance(self.store_dir, str) and self.store_dir != '',
       'Corpus.store_dir',
       self.store_dir,
-      'must be a path',
+      'must be a path or a URL',
+    )
+    require(
+      self.vocabulary is None or hasattr(self.vocabulary, 'describe'),
+      'Corpus.vocabulary',
+      self.vocabulary,
+      'must be a vocabulary, such as @sentence_piece.SentencePiece()',
+    )
+    require(
+      isinstance(self.contamination, Contamination | None),
+      'Corpus.contamination',
+      self.contamination,
+      'must be a Contamination',
     )
 
-  def open(self, task: str, split: str) -> TokenStore:
+  def open(
+    self, task: str, split: str, build: Callable = build_store
+  ) -> TokenStore:
     """Opens the store of a task's split; builds it if there is none.
 
     A store of other data or other code than now is left alone and a new one
     is built, after a line that says what changed.
 
     Args:
-      task: name of a task or of text files.
+      task: name of a task or of files.
       split: 'train', 'validation' or another that the task has.
+      build: builds a missing store, as `build_store` does.
 
     Returns:
       The store.
@@ -81,7 +106,8 @@ class Corpus:
     """
     reason = ''
     for directory in self._stores(task, split):
-      verdict = self._judge(task, Dependencies.read(directory))
+      [content] = open_folder(directory).read([FILE])
+      verdict = self._judge(task, split, Dependencies.from_bytes(content))
       if verdict.usable:
         if verdict.note:
           say(f'{task}/{split}: {verdict.note}')
@@ -89,27 +115,31 @@ class Corpus:
       reason = reason or verdict.note
     if reason:
       say(f'{task}/{split} is built anew: {reason}')
+    return build(
+      self.recipe(task, split),
+      self.folder(task),
+      contamination=self.contamination,
+    )
+
+  def recipe(self, task: str, split: str) -> Recipe:
+    """What the store of a task's split is made of; nothing is looked up."""
     files = self._files(task)
     if files:
-      return build_store(
-        self._folder(task),
-        text_files_task(files),
-        split,
-        {'text_files': _fields(files)},
-        (TEXT_FILES,),
-      )
-    provider, modules = find_provider(task, self.modules)
-    if hasattr(provider, 'tasks'):
-      raise UserError(f'{task} is a mixture: open its tasks')
-    return build_store(
-      self._folder(task), provider, split, {'modules': [*modules]}, modules
-    )
+      return FilesRecipe(files.absolute(), split, self._files_vocabulary())
+    caches = tuple(map(os.path.expanduser, self.seqio_cache_dirs))
+    return SeqioRecipe(task, split, self.modules, self.vocabulary, caches)
+
+  def folder(self, task: str) -> str:
+    """Where the stores of a task are: a path or a URL."""
+    if '://' in self.store_dir:
+      return f'{self.store_dir.rstrip("/")}/{task}'
+    return str(Path(self.store_dir).expanduser() / task)
 
   def expand(self, name: str) -> dict[str, float]:
     """The tasks that a name stands for, and their rates.
 
     Args:
-      name: of a task, of text files or of a seqio mixture.
+      name: of a task, of files or of a seqio mixture.
 
     Returns:
       Task to rate; a task stands for itself, at rate 1.
@@ -129,71 +159,63 @@ class Corpus:
     return rates
 
   def _remembered(self, name: str) -> dict[str, float] | None:
-    path = self._folder(name) / RATES
-    if path.exists():
-      record = json.loads(path.read_text())
-      verdict = self._judge(name, Dependencies(**record['dependencies']))
-      return record['rates'] if verdict.usable else None
-    if any(self._folder(name).glob(f'*/{MANIFEST}')):
-      return {name: 1.0}  # only tasks have stores
-    return None
+    folder = open_folder(self.folder(name))
+    try:
+      [content] = folder.read([RATES])
+    except FileNotFoundError:
+      if any(file.endswith(f'/{MANIFEST}') for file in folder.sizes()):
+        return {name: 1.0}  # only tasks have stores
+      return None
+    record = json.loads(content)
+    recorded = Dependencies(**record['dependencies'])
+    verdict = judge_task(recorded, {}, self.modules) or examine(recorded)
+    return record['rates'] if verdict.usable else None
 
   def _remember(
     self, name: str, rates: Mapping[str, float], modules: tuple[str, ...]
   ) -> None:
     dependencies = Dependencies(
-      definition={'modules': [*modules]}, **code_of(modules)
+      definition={'modules': [*modules]}, **code_of(modules, ('seqio',))
     )
     check_unedited(dependencies.code, modules)
     record = {
       'rates': rates,
       'dependencies': dataclasses.asdict(dependencies),
     }
-    path = self._folder(name) / RATES
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix('.partial')
-    partial.write_text(json.dumps(record, indent=1) + '\n')
-    partial.replace(path)
+    content = json.dumps(record, indent=1) + '\n'
+    open_folder(self.folder(name)).write(RATES, content.encode())
 
-  def _folder(self, task: str) -> Path:
-    return Path(self.store_dir).expanduser() / task
+  def _files(self, name: str) -> Files | None:
+    return next((f for f in self.files if f.name == name), None)
 
-  def _files(self, name: str) -> TextFiles | None:
-    return next((f for f in self.text_files if f.name == name), None)
+  def _files_vocabulary(self) -> Vocabulary:
+    return Bytes() if self.vocabulary is None else self.vocabulary
 
-  def _stores(self, task: str, split: str) -> Iterator[Path]:
-    """Directories of readable stores, the newest first."""
-    found = store_directories(self._folder(task), split)
-    whole = [path for path in found if path.suffix != PARTIAL]
-    for path in sorted(whole, key=_age):
-      if Manifest.read(path) is not None:
-        yield path
+  def _stores(self, task: str, split: str) -> list[str]:
+    """Directories of readable stores, the newest first where that is known."""
+    return sorted(find_stores(self.folder(task), split), key=_age)
 
-  def _judge(self, task: str, recorded: Dependencies) -> Verdict:
+  def _judge(self, task: str, split: str, recorded: Dependencies) -> Verdict:
     if not recorded.definition:  # written by hand, from nothing
       return Verdict(True)
-    files = self._files(task)
-    if files:
-      was, now = recorded.definition.get('text_files', {}), _fields(files)
-      changed = [key for key in now if was.get(key) != now[key]]
-      if changed and (files.paths('train') or files.paths('validation')):
-        return Verdict(False, f'TextFiles.{changed[0]} has changed')
-    elif 'modules' not in recorded.definition:
-      return Verdict(False, 'it was of text files that the corpus has not')
-    elif missing := {*recorded.definition['modules']} - {*self.modules}:
-      return Verdict(False, f'Corpus.modules has no {min(missing)}')
+    recipe = self.recipe(task, split)
+    now = recipe.definition()
+    if isinstance(recipe, FilesRecipe):
+      verdict = judge_files(recorded, now, recipe.files, split)
+      return verdict or examine(recorded)
+    verdict = judge_task(recorded, now, self.modules)
     live = registered(task)
-    if live and recorded.recipe and recorded.recipe != recipe(live):
-      return Verdict(False, 'the task was registered anew, otherwise')
-    return examine(recorded)
+    if verdict is None and live and recorded.recipe:
+      live = with_vocabulary(live, self.vocabulary)
+      if recorded.recipe != recipe_hash(live):
+        return Verdict(False, 'the task was registered anew, otherwise')
+    return verdict or examine(recorded)
 
 
-def _age(directory: Path) -> int:
-  return -(directory / MANIFEST).stat().st_mtime_ns
-
-
-def _fields(files: TextFiles) -> dict[str, Any]:
-  return dataclasses.asdict(files.absolute())
+def _age(directory: str) -> int:
+  if '://' in directory:
+    return 0
+  return -(Path(directory) / MANIFEST).stat().st_mtime_ns
 
 
 def _check_all(values: Any, kind: type, key: str, expected: str) -> None:

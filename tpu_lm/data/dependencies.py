@@ -7,8 +7,8 @@ modification time, as `make` does, because a corpus can be too big to be read
 at every start; code and models are small and compared by their bytes.
 """
 
+import contextlib
 import dataclasses
-import glob
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -18,6 +18,9 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
+from tpu_lm.checks import UserError
+from tpu_lm.data.sources import listing
+
 FILE = 'dependencies.json'
 
 
@@ -26,14 +29,17 @@ class Dependencies:
   """What a store was built from. All empty: nothing to compare.
 
   Attributes:
-    definition: how the corpus named it: {'modules': [the modules that
-      register it]} or {'text_files': {the fields of TextFiles}}.
+    definition: how the corpus defined it: 'vocabulary' (its description and
+      hash), and either 'files' (the fields of Files) and 'format', or
+      'modules' (those that register the task) and 'cache' (seqio's, if it
+      was read).
     recipe: hash of vocabulary, preprocessors and source as seqio has them.
     packages: name of a distribution to its version.
     code: name of a module to the sha256 of its file.
     models: path of a vocabulary's file to its sha256.
-    patterns: globs of the data files.
-    files: path to [size, modification time in ns] of what they matched.
+    patterns: globs of the data files, paths or URLs.
+    files: path to [size, modification time in ns or version] of what they
+      matched.
   """
 
   definition: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -42,17 +48,12 @@ class Dependencies:
   code: dict[str, str] = dataclasses.field(default_factory=dict)
   models: dict[str, str] = dataclasses.field(default_factory=dict)
   patterns: list[str] = dataclasses.field(default_factory=list)
-  files: dict[str, list[int]] = dataclasses.field(default_factory=dict)
-
-  def write(self, directory: Path) -> None:
-    """Writes `dependencies.json`."""
-    text = json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True)
-    (directory / FILE).write_text(text + '\n')
+  files: dict[str, list[int | str]] = dataclasses.field(default_factory=dict)
 
   @classmethod
-  def read(cls, directory: Path) -> 'Dependencies':
-    """Reads `dependencies.json`."""
-    return cls(**json.loads((directory / FILE).read_text()))
+  def from_bytes(cls, content: bytes) -> 'Dependencies':
+    """Reads the content of `dependencies.json`."""
+    return cls(**json.loads(content))
 
   def hash(self) -> str:
     """Names the store: 16 hexadecimal digits of all of this."""
@@ -128,19 +129,22 @@ def _file_change(recorded: Dependencies) -> str:
   return ''
 
 
-def list_files(patterns: Iterable[str]) -> dict[str, list[int]]:
-  """Lists the files that globs match (`**` crosses folders).
+def list_files(patterns: Iterable[str]) -> dict[str, list[int | str]]:
+  """Lists the files that globs match, as far as they can be reached.
+
+  Args:
+    patterns: paths or URLs; `**` crosses folders.
 
   Returns:
-    Path to [size in bytes, modification time in ns], in order of paths.
+    As `sources.listing.list_files`. Nothing of a storage that can't be asked
+    from here, as when its package is not installed: its files are not on this
+    machine.
   """
   files = {}
   for pattern in patterns:
-    for path in glob.iglob(pattern, recursive=True):
-      if Path(path).is_file():
-        status = Path(path).stat()
-        files[path] = [status.st_size, status.st_mtime_ns]
-  return dict(sorted(files.items()))
+    with contextlib.suppress(UserError, OSError):
+      files |= listing.list_files([pattern])
+  return files
 
 
 def file_hash(path: str | Path) -> str:

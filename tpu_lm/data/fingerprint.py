@@ -2,15 +2,14 @@
 
 Where data files come from, by kind of source:
 
-* FileDataSource and its kin: their file patterns.
-* TfdsDataSource: all files of the data set's folder.
+* FileDataSource and its kin, and what seqio cached: their file patterns.
+* TfdsDataSource: the files of the split.
 * FunctionDataSource: the attribute `source_files` of the dataset function, a
   list of globs. Without it the files are unknown and only code is compared.
-
-Patterns of remote storage ('gs://...') are unknown files, too.
 """
 
 import functools
+import glob
 import hashlib
 import inspect
 import re
@@ -22,45 +21,54 @@ from types import ModuleType
 from typing import Any
 
 from tpu_lm.data import dependencies as deps
-
-PROBE = 'The quick brown fox: 0123456789 äöü ЖЩ 漢字 \U0001f600\n\t{}[]()<>'
+from tpu_lm.data.registry import vocabulary_adapter
 
 
 def dependencies_of(
-  task: Any, split: str, definition: dict[str, Any], modules: Iterable[str]
+  task: Any,
+  definition: dict[str, Any],
+  modules: Iterable[str],
+  patterns: list[str],
 ) -> deps.Dependencies:
   """Collects what a store of a task's split depends on.
 
   Args:
     task: a seqio Task.
-    split: name of the split.
     definition: how the corpus named it; kept as it is.
     modules: names of the modules that register it.
+    patterns: globs of the data files of the split.
 
   Returns:
     The dependencies as they are now.
   """
-  parts = [*_callables(task), type(task.source), type(_vocabulary(task))]
-  model = getattr(_vocabulary(task), 'sentencepiece_model_file', None)
-  patterns = _patterns(task.source, split)
+  vocabulary = task.output_features['targets'].vocabulary
+  parts = [*_callables(task), type(task.source), type(vocabulary)]
+  model = getattr(vocabulary, 'sentencepiece_model_file', None)
   return deps.Dependencies(
     definition=definition,
     recipe=recipe(task),
-    **code_of({*modules, *map(_module, parts)}),
+    **code_of({*modules, *map(module_of, parts)}, ('seqio',)),
     models={model: deps.file_hash(model)} if _is_local(model) else {},
     patterns=patterns,
     files=deps.list_files(patterns),
   )
 
 
-def code_of(modules: Iterable[str]) -> dict[str, dict[str, str]]:
+def code_of(
+  modules: Iterable[str], installed: Iterable[str] = ()
+) -> dict[str, dict[str, str]]:
   """The code of modules and of those of their package that they import.
 
+  Args:
+    modules: their names.
+    installed: names of distributions that matter besides.
+
   Returns:
-    'packages': versions of installed packages, and of seqio; 'code': sha256
-    of the files of all other modules that have one.
+    'packages': versions of installed packages; 'code': sha256 of the files
+    of all other modules that have one.
   """
-  code, packages = {}, {'seqio': deps.package_version('seqio')}
+  code = {}
+  packages = {name: deps.package_version(name) for name in installed}
   for module in _with_helpers(modules):
     path, package = deps.module_file(module), module.split('.')[0]
     if path is None or package in sys.stdlib_module_names:
@@ -75,38 +83,35 @@ def code_of(modules: Iterable[str]) -> dict[str, dict[str, str]]:
 
 def recipe(task: Any) -> str:
   """Hashes vocabulary, preprocessors and source, with what is bound to them."""
-  feature = task.output_features['targets']
+  identify = vocabulary_adapter().identify
+  features = [
+    (name, identify(feature.vocabulary)['hash'], feature.add_eos)
+    for name, feature in sorted(task.output_features.items())
+  ]
   return _hash(
     [
-      describe_vocabulary(feature.vocabulary)['hash'],
-      feature.add_eos,
+      features,
       _describe(task.source),
       [_describe(function) for function in _callables(task)],
     ]
   )
 
 
-def describe_vocabulary(vocabulary: Any) -> dict[str, str]:
-  """Describes a seqio vocabulary, with a hash of how it encodes.
-
-  Returns:
-    'description', for people, and 'hash': equal hashes encode alike, as far
-    as a probe text with several scripts and the model file tell.
-  """
-  name = f'{type(vocabulary).__module__}.{type(vocabulary).__qualname__}'
-  model = getattr(vocabulary, 'sentencepiece_model_file', None)
-  facts = [
-    name,
-    vocabulary.vocab_size,
-    vocabulary.eos_id,
-    vocabulary.pad_id,
-    deps.file_hash(model) if _is_local(model) else model,
-    list(vocabulary.encode(PROBE)),
-  ]
-  return {
-    'description': f'{name}, {vocabulary.vocab_size} tokens',
-    'hash': _hash(facts),
-  }
+def patterns_of(source: Any, split: str) -> list[str]:
+  """Globs of the files that a source reads a split from, as far as known."""
+  if hasattr(source, 'tfds_dataset'):
+    # A folder of TFDS may hold a hundred languages; a split has its own names.
+    names = {re.sub(r'-\d+-of-\d+$', '', n) for n in source.list_shards(split)}
+    return sorted(f'{glob.escape(name)}*' for name in names)
+  if hasattr(source, '_split_to_filepattern'):
+    found = source._split_to_filepattern[split]
+    found = [found] if isinstance(found, str) else list(found)
+  else:
+    found = list(getattr(dataset_function(source), 'source_files', []))
+  return sorted(
+    pattern if '://' in pattern else str(Path(pattern).absolute())
+    for pattern in map(str, found)
+  )
 
 
 def dataset_function(source: Any) -> Callable | None:
@@ -117,16 +122,13 @@ def dataset_function(source: Any) -> Callable | None:
   return function
 
 
-def _vocabulary(task: Any) -> Any:
-  return task.output_features['targets'].vocabulary
-
-
 def _callables(task: Any) -> list[Any]:
   function = getattr(task.source, '_dataset_fn', None)
   return [*task.preprocessors, *([function] if function else [])]
 
 
-def _module(thing: Any) -> str:
+def module_of(thing: Any) -> str:
+  """The name of the module that defines a function or an object's class."""
   while isinstance(thing, functools.partial):
     thing = thing.func
   if not hasattr(thing, '__module__'):
@@ -163,20 +165,6 @@ def _is_installed(path: str) -> bool:
 
 def _is_local(path: Any) -> bool:
   return isinstance(path, str) and Path(path).exists()
-
-
-def _patterns(source: Any, split: str) -> list[str]:
-  if hasattr(source, 'tfds_dataset'):
-    builder = source.tfds_dataset._get_builder(split)
-    return [f'{builder.data_dir}/**']
-  if hasattr(source, '_split_to_filepattern'):
-    found = source._split_to_filepattern[split]
-    found = [found] if isinstance(found, str) else list(found)
-  else:
-    found = list(getattr(dataset_function(source), 'source_files', []))
-  return sorted(
-    str(Path(pattern).absolute()) for pattern in found if '://' not in pattern
-  )
 
 
 def _describe(thing: Any) -> str:

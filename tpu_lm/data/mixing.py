@@ -13,15 +13,19 @@ rows of its share, k being the number of sources; no rule does better.
 """
 
 import dataclasses
+import heapq
 import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from tpu_lm.checks import require
+from tpu_lm.checks import check_number, require
 from tpu_lm.data.apportion import ONE, apportion
 from tpu_lm.data.replay import Replay
+from tpu_lm.data.weights import Weights, names_of
+
+POLICIES = ('stop', 'hand_on')
 
 
 def settle(
@@ -63,19 +67,34 @@ def choose(
   if len(shares) == 1:
     return np.zeros(rows, np.int32), debts
   # In units of 1 / (2k - 2) rows of 2**32, where the rule has no fractions.
-  scale = 2 * len(shares) - 2
-  share = np.array(list(shares.values()), np.int64) * scale
-  debt = np.array(list(debts.values()), np.int64) * scale
-  latest = scale * ONE - ONE  # no source may be owed more
-  never = np.iinfo(np.int64).max
+  # A debt is kept as it was before the first row, less what was taken since:
+  # then neither the row that a source is owed enough at nor the row that it
+  # would be owed too much at moves until it is drawn from, and two heaps do.
+  row_of_debt = (2 * len(shares) - 2) * ONE
+  share = [part * (2 * len(shares) - 2) for part in shares.values()]
+  debt = [debts[name] * (2 * len(shares) - 2) for name in shares]
+  latest = row_of_debt - ONE  # no source may be owed more
+  waiting = [(_first_row(d, s), i) for i, (d, s) in enumerate(zip(debt, share))]
+  heapq.heapify(waiting)
+  ready: list[tuple[int, int]] = []
   chosen = np.empty(rows, np.int32)
-  for row in range(rows):
-    debt += share
-    deadline = (latest - debt) // share
-    deadline[debt < ONE] = never
-    chosen[row] = source = deadline.argmin()
-    debt[source] -= scale * ONE
-  return chosen, dict(zip(shares, (debt // scale).tolist()))
+  for row in range(1, rows + 1):
+    while waiting and waiting[0][0] <= row:
+      _, source = heapq.heappop(waiting)
+      deadline = (latest - debt[source]) // share[source]
+      heapq.heappush(ready, (deadline, source))
+    _, source = heapq.heappop(ready)
+    chosen[row - 1] = source
+    debt[source] -= row_of_debt
+    first = _first_row(debt[source], share[source])
+    heapq.heappush(waiting, (first, source))
+  after = (d + rows * s for d, s in zip(debt, share))
+  return chosen, {n: d // (2 * len(shares) - 2) for n, d in zip(shares, after)}
+
+
+def _first_row(debt: int, share: int) -> int:
+  """The row, counted from 1, that first finds a source owed enough."""
+  return -((debt - ONE) // share)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,17 +102,29 @@ class Mixture:
   """The data of a phase.
 
   Attributes:
-    weights: name of a task, of text files or of a seqio mixture (whose weight
-      its tasks share by their rates) to its share of the tokens; any scale.
+    weights: name of a task, of files or of a seqio mixture (whose weight its
+      tasks share by their rates) to its share of the tokens, at any scale; or
+      one of `weights.py`, which works them out from the sources' sizes.
     changes: phase step to the weights from that step on.
     replay: a share of every batch taken from what the lineage has read.
+    max_epochs: how often a source may be read in the whole lineage (at one
+      sequence length, as long as its data stay the same), a fraction allowed:
+      one number for all, or a mapping by name, of the tasks where a seqio
+      mixture is named. None, or a name left out: it repeats for ever. Replays
+      are not limited.
+    when_exhausted: what becomes of a source that was read so often. 'stop':
+      that it would be drawn from is an error, told before training as far as
+      it can be foreseen. 'hand_on': from that row on its share goes to the
+      others in proportion, replays left aside, until none is left.
   """
 
-  weights: Mapping[str, float]
-  changes: Mapping[int, Mapping[str, float]] = dataclasses.field(
+  weights: Mapping[str, float] | Weights
+  changes: Mapping[int, Mapping[str, float] | Weights] = dataclasses.field(
     default_factory=dict
   )
   replay: Replay | None = None
+  max_epochs: float | Mapping[str, float] | None = None
+  when_exhausted: str = 'stop'
 
   def __post_init__(self):
     _check_weights('Mixture.weights', self.weights)
@@ -117,19 +148,40 @@ class Mixture:
       self.replay,
       'must be a Replay or None',
     )
+    key, caps = 'Mixture.max_epochs', self.max_epochs
+    caps = caps if isinstance(caps, Mapping) else {'': caps}
+    for name, epochs in caps.items():
+      where = f'{key}[{name!r}]' if name else key
+      if epochs is not None or name:
+        check_number(where, epochs, above=0)
+    require(
+      self.when_exhausted in POLICIES,
+      'Mixture.when_exhausted',
+      self.when_exhausted,
+      f'must be one of {", ".join(POLICIES)}',
+    )
 
-  def weights_at(self, phase_step: int) -> Mapping[str, float]:
+  @property
+  def sources(self) -> tuple[str, ...]:
+    """Every name that any step's weights have, replays left aside."""
+    every = (self.weights, *self.changes.values())
+    names = (n for weights in every for n in names_of(weights))
+    return tuple(dict.fromkeys(names))
+
+  def weights_at(self, phase_step: int) -> Mapping[str, float] | Weights:
     """The weights that the batch of a phase step is mixed by."""
     past = [step for step in self.changes if step <= phase_step]
     return self.changes[max(past)] if past else self.weights
 
 
 def _check_weights(key: str, weights: Any) -> None:
+  if hasattr(weights, 'resolve') and not isinstance(weights, type):
+    return  # it has checked itself
   require(
     isinstance(weights, Mapping) and len(weights) > 0,
     key,
     weights,
-    'must map names of sources to weights',
+    'must map names of sources to weights, or be one of weights.py',
   )
   for name, weight in weights.items():
     require(

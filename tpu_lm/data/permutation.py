@@ -6,11 +6,14 @@ Rogaway, "Ciphers with Arbitrary Finite Domains" (2002), sections 3 and 4.
 It orders rows; it is no cipher.
 """
 
+import functools
 import hashlib
 import json
 
 import numpy as np
 
+STRETCH = 1024  # cursors worked out at once
+KEPT = 1024  # stretches that are kept, 8 KB each
 ROUNDS = 8  # even, so that unequal halves end up where they began
 
 
@@ -49,7 +52,22 @@ def reshuffle(cursors: np.ndarray, size: int, *key: int | str) -> np.ndarray:
   Returns:
     i64[n], each in [0, size).
   """
-  epochs, places = np.divmod(np.asarray(cursors, np.int64), size)
+  stretches, places = np.divmod(np.asarray(cursors, np.int64), STRETCH)
+  for stretch in np.unique(stretches):
+    here = stretches == stretch
+    places[here] = _stretch(int(stretch), size, *key)[places[here]]
+  return places
+
+
+@functools.lru_cache(KEPT)
+def _stretch(number: int, size: int, *key: int | str) -> np.ndarray:
+  """What `reshuffle` gives for the next STRETCH cursors of many.
+
+  A few numbers take as long as a thousand, and a source's cursors come in
+  their order, so a thousand are worked out and kept.
+  """
+  cursors = np.arange(number * STRETCH, (number + 1) * STRETCH)
+  epochs, places = np.divmod(cursors, size)
   for epoch in np.unique(epochs):
     here = epochs == epoch
     places[here] = permute(places[here], size, *key, int(epoch))

@@ -18,9 +18,8 @@ from typing import Any
 
 from tpu_lm.checks import UserError, nearest
 from tpu_lm.data.dependencies import module_file
-from tpu_lm.data.sources import TextFiles
 
-TEXT_FILES = 'data_tasks.text_files'
+VOCABULARIES = 'data_tasks.vocabulary'
 
 
 def load_seqio() -> ModuleType:
@@ -47,10 +46,10 @@ def load_seqio() -> ModuleType:
   return seqio
 
 
-def text_files_task(files: TextFiles) -> Any:
-  """Makes the seqio Task of text files."""
-  _imported(TEXT_FILES)
-  return sys.modules[TEXT_FILES].make_task(files)
+def vocabulary_adapter() -> ModuleType:
+  """Imports the module that stands between our vocabularies and seqio's."""
+  load_seqio()
+  return importlib.import_module(VOCABULARIES)
 
 
 def find_provider(
@@ -69,6 +68,8 @@ def find_provider(
   Raises:
     UserError: no module registers it, or one can't be imported.
   """
+  if not modules and sys.modules.get('seqio') is None:
+    raise _unknown(name, modules, ())  # without the seconds of an import
   seqio = load_seqio()
   origin = {}
   for module in modules:
@@ -76,11 +77,7 @@ def find_provider(
       origin[added] = (module,)
   names = {*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()}
   if name not in names:
-    listed = ', '.join(modules) or 'none'
-    raise UserError(
-      f'{name!r} is neither text files of the corpus nor a task or mixture'
-      f' that its modules ({listed}) register.' + nearest(name, names)
-    )
+    raise _unknown(name, modules, names)
   return seqio.get_mixture_or_task(name), origin.get(name, tuple(modules))
 
 
@@ -115,6 +112,16 @@ def check_unedited(code: Iterable[str], modules: Iterable[str]) -> None:
         f'{path} was edited after it was imported. Start the process anew, so'
         ' that no store is built by the old code'
       )
+
+
+def _unknown(
+  name: str, modules: Sequence[str], names: Iterable[str]
+) -> UserError:
+  listed = ', '.join(modules) or 'none'
+  return UserError(
+    f'{name!r} is neither Files of the corpus nor a task or mixture that its'
+    f' modules ({listed}) register.' + nearest(name, names)
+  )
 
 
 @dataclasses.dataclass(frozen=True)

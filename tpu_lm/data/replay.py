@@ -102,16 +102,21 @@ class Pool:
 
 
 class ReplayRows:
-  """Reads a pool of a source's rows by the replay's own cursor."""
+  """Reads a pool of a source's rows by the replay's own cursor.
+
+  Attributes:
+    rows_per_epoch: rows in the pool.
+  """
 
   def __init__(self, rows: Rows, pool: Pool, order: str, seed: int):
     """Replays `pool`, a part of `rows`, in an order but 'unseen'."""
+    self.rows_per_epoch = pool.size
     self._rows = rows
     self._pool = pool
     self._order = order
     self._key = (seed, REPLAY + pool.source)
 
-  def read(self, cursors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  def read(self, cursors: np.ndarray) -> dict[str, np.ndarray]:
     """Reads rows by number, as `Rows.read` does; i64[n], counted from 0."""
     if self._order == 'reshuffled':
       places = reshuffle(cursors, self._pool.size, *self._key)
@@ -191,6 +196,17 @@ def find_pools(
   if replay.order == 'fixed':
     pools = _first(pools, replay.rows)
   return {REPLAY + pool.source: pool for pool in pools}
+
+
+def check_pool(pool: Pool, fingerprint: str) -> None:
+  """Raises `UserError` unless a store is still the one a pool was read from."""
+  if pool.fingerprint != fingerprint:
+    raise UserError(
+      f'Replay: the tokens of {pool.source} have changed since they were read'
+      f' (store {pool.fingerprint}, now {fingerprint}), so those rows are gone.'
+      " Bring the old data back, or set Replay.order = 'unseen', or leave the"
+      ' source out of Replay.sources'
+    )
 
 
 def _span(

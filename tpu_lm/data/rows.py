@@ -1,14 +1,65 @@
 """Row `cursor` of a source: a pure function of store, seed, name and length."""
 
+from typing import Protocol
+
 import numpy as np
 
 from tpu_lm.checks import UserError
+from tpu_lm.data import packing
+from tpu_lm.data.packed import PackedRows
 from tpu_lm.data.permutation import reshuffle
 from tpu_lm.data.store import TokenStore
 
 
-class Rows:
+class Rows(Protocol):
   """The rows of one source, in an order that needs no state.
+
+  Attributes:
+    rows_per_epoch: how many rows read everything once.
+  """
+
+  rows_per_epoch: int
+
+  def read(self, cursors: np.ndarray) -> dict[str, np.ndarray]:
+    """Reads rows by number.
+
+    Args:
+      cursors: i64[n], counted from the first row ever read; row c belongs to
+        epoch c // rows_per_epoch.
+
+    Returns:
+      inputs i32[n, S], targets i32[n, S], weights f32[n, S], segments
+      i32[n, S] and positions i32[n, S], as of `packing`.
+    """
+    ...
+
+
+def open_rows(
+  store: TokenStore,
+  sequence_length: int,
+  seed: int,
+  name: str,
+  mask_documents: bool = True,
+) -> Rows:
+  """Opens the rows of a store: packed whole where its documents are whole.
+
+  Args:
+    store: where the tokens are.
+    sequence_length: S, positions in a row.
+    seed: chooses the order, together with the name and the epoch.
+    name: the source's name.
+    mask_documents: whether attention (and loss) stop at documents' ends.
+
+  Raises:
+    UserError: the store has not tokens enough for one row, or no document of
+      it fits into one.
+  """
+  reader = PackedRows if store.manifest.whole else TextRows
+  return reader(store, sequence_length, seed, name, mask_documents)
+
+
+class TextRows:
+  """Rows of running text: concatenated documents, cut into full rows.
 
   The store is cut into blocks of `sequence_length` tokens; each epoch reads
   every block once, in an order of its own. A row is a block and the token
@@ -19,19 +70,15 @@ class Rows:
   """
 
   def __init__(
-    self, store: TokenStore, sequence_length: int, seed: int, name: str
+    self,
+    store: TokenStore,
+    sequence_length: int,
+    seed: int,
+    name: str,
+    mask_documents: bool = True,
   ):
-    """Cuts a store into rows.
-
-    Args:
-      store: where the tokens are.
-      sequence_length: tokens predicted in a row.
-      seed: chooses the order, together with the name and the epoch.
-      name: the source's name.
-
-    Raises:
-      UserError: the store has not tokens enough for one row.
-    """
+    """Cuts a store into rows; arguments and errors as of `open_rows`."""
+    assert not store.manifest.masked, f'{name}: masked, but not whole'
     if store.num_tokens < sequence_length + 1:
       raise UserError(
         f'{name} has {store.num_tokens:,} tokens: too few for one row of'
@@ -41,16 +88,10 @@ class Rows:
     self._store = store
     self._length = sequence_length
     self._key = (seed, name)
+    self._mask_documents = mask_documents
 
-  def read(self, cursors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Reads rows by number.
-
-    Args:
-      cursors: i64[n], counted from the first row ever read; row c belongs to
-        epoch c // rows_per_epoch.
-
-    Returns:
-      tokens i32[n, sequence_length + 1] and, of the same shape, documents i64.
-    """
+  def read(self, cursors: np.ndarray) -> dict[str, np.ndarray]:
+    """Reads rows by number, see `Rows.read`."""
     blocks = reshuffle(cursors, self.rows_per_epoch, *self._key)
-    return self._store.gather(blocks * self._length, self._length + 1)
+    tokens, starts = self._store.gather(blocks * self._length, self._length + 1)
+    return packing.causal(tokens, starts, self._mask_documents)

@@ -1,28 +1,31 @@
-"""Writing a token store: all of it or nothing, once however many ask."""
+"""Writing a token store: a piece for each shard of its source, then the rest.
+
+Pieces are written by any number of processes, in any order, again if need be:
+the same shard gives the same bytes. A piece is there when its JSON file is.
+"""
 
 import array
-import contextlib
 import dataclasses
-import fcntl
-import hashlib
-import os
-import shutil
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+import json
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 from tpu_lm.checks import UserError
+from tpu_lm.data import dependencies as dependencies_module
+from tpu_lm.data.contamination import Contamination, merge
+from tpu_lm.data.content_hash import chain, digest, fingerprint
 from tpu_lm.data.dependencies import Dependencies
-from tpu_lm.data.store import (
-  DOCUMENTS,
-  PARTIAL,
-  Manifest,
-  TokenStore,
-  store_directories,
-)
+from tpu_lm.data.document import Document
+from tpu_lm.data.folder import Folder
+from tpu_lm.data.manifest import DOCUMENTS, MANIFEST, Manifest, part_name
+from tpu_lm.data.store import TokenStore
 
-CHUNK_TOKENS = 2**26
+# A shard of more bytes of tokens than this gets several files, so that what a
+# writer holds in memory is bounded. They are cut between documents.
+PART_BYTES = 2**27
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +38,8 @@ class StoreHeader:
     vocabulary_size: every token must be below it.
     vocabulary: a description of the vocabulary, and its hash.
     dependencies: what it is built from.
-    chunk_tokens: tokens in each chunk file but the last.
+    whole: documents are examples that are packed whole, never cut.
+    masked: documents say which of their tokens carry loss.
   """
 
   task: str
@@ -43,89 +47,233 @@ class StoreHeader:
   vocabulary_size: int
   vocabulary: dict[str, str] = dataclasses.field(default_factory=dict)
   dependencies: Dependencies = Dependencies()
-  chunk_tokens: int = CHUNK_TOKENS
+  whole: bool = False
+  masked: bool = False
+
+  @property
+  def dtype(self) -> np.dtype:
+    """The smallest unsigned integers that hold the tokens, little-endian."""
+    return np.min_scalar_type(self.vocabulary_size - 1).newbyteorder('<')
 
 
-def write_store(
-  directory: Path | str, header: StoreHeader, documents: Iterable[np.ndarray]
-) -> TokenStore:
-  """Writes the documents into a new store, unless it is there already.
+def piece_name(shard: int) -> str:
+  """Name of the file that says that a shard is done."""
+  return f'piece-{shard:05d}.json'
 
-  The files are written beside it and renamed together, so a store that can be
-  read is whole; what a killed process left is removed. Of two processes that
-  write the same store the second waits, then reads what the first wrote.
+
+def lengths_name(shard: int) -> str:
+  """Name of a shard's document lengths, i64, kept until the store is done."""
+  return f'lengths-{shard:05d}.bin'
+
+
+def write_piece(
+  folder: Folder,
+  shard: int,
+  header: StoreHeader,
+  documents: Iterable[Document | None],
+  counts: Counter[str],
+  contamination: Contamination | None = None,
+) -> dict[str, Any]:
+  """Writes the piece of one shard.
 
   Args:
-    directory: of the store, named SPLIT-<hash>.
-    header: what goes into the manifest.
-    documents: token numbers, int[length] each; empty ones are left out.
+    folder: of the store.
+    shard: number of the shard.
+    header: what is known of the store.
+    documents: of the shard; None and those of no tokens are counted as empty.
+    counts: what `documents` counts while it is run through; 'empty' is added.
+    contamination: evaluation sets to look for in the texts.
+
+  Returns:
+    What the piece's JSON file holds: tokens of each file, documents, bytes of
+    text, counts, hash and contamination.
+
+  Raises:
+    UserError: a token is not in the vocabulary.
+  """
+  piece = _Piece(folder, shard, header)
+  overlap = contamination.counter() if contamination else None
+  for document in documents:
+    if document is None or not len(document.tokens):
+      counts['empty'] += 1
+      continue
+    piece.add(document)
+    if overlap:
+      overlap.add(document.text)
+  record = {
+    **piece.finish(),
+    'counts': dict(sorted(counts.items())),
+    'contamination': overlap.result() if overlap else {},
+  }
+  folder.write(piece_name(shard), _json(record))
+  return record
+
+
+def done_pieces(
+  folder: Folder, contamination: Contamination | None
+) -> dict[int, dict[str, Any]]:
+  """The pieces that are there, with the same evaluation sets looked for.
+
+  Args:
+    folder: of the store.
+    contamination: evaluation sets that are looked for now.
+
+  Returns:
+    Number of the shard to what the piece's JSON file holds.
+  """
+  files = folder.sizes()
+  names = [name for name in files if name.startswith('piece-')]
+  sought = _sought(contamination.counter().result() if contamination else {})
+  pieces = {}
+  for name, content in zip(names, folder.read(names)):
+    shard = int(name.removeprefix('piece-').removesuffix('.json'))
+    record = json.loads(content)
+    same = _sought(record['contamination']) == sought
+    if same and lengths_name(shard) in files:
+      pieces[shard] = record
+  return pieces
+
+
+def finish(
+  folder: Folder,
+  header: StoreHeader,
+  shards: int,
+  contamination: Contamination | None = None,
+) -> TokenStore:
+  """Makes a store of pieces. Doing it again changes nothing.
+
+  Args:
+    folder: of the store, with all pieces.
+    header: what is known of the store.
+    shards: how many pieces there must be.
+    contamination: as of the pieces.
 
   Returns:
     The store.
 
   Raises:
-    UserError: there are no tokens, or one is not in the vocabulary.
+    UserError: a piece is missing, or there are no tokens in any; in the
+      latter case nothing is left.
   """
-  directory = Path(directory)
-  directory.parent.mkdir(parents=True, exist_ok=True)
-  with _lock(directory.parent / f'{header.split}.lock'):
-    if not directory.exists():
-      for other in store_directories(directory.parent, header.split):
-        if other.suffix == PARTIAL:
-          shutil.rmtree(other)
-      partial = directory.with_name(directory.name + PARTIAL)
-      partial.mkdir()
-      _write(partial, header, documents)
-      partial.rename(directory)
-  return TokenStore(directory)
+  if Manifest.read(folder) is None:
+    found = done_pieces(folder, contamination)
+    missing = sorted({*range(shards)} - {*found})
+    if missing:
+      raise UserError(
+        f'{folder.url}: {len(missing)} of {shards} pieces are missing, the'
+        f' first is {piece_name(missing[0])}. Is this folder on storage that'
+        ' all who wrote them share?'
+      )
+    _finish(folder, header, [found[shard] for shard in range(shards)])
+  folder.delete(list(folder.sizes('lengths-')))
+  return TokenStore(folder.url)
 
 
-@contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-  """Holds a lock that the system lets go of when the process dies."""
-  with path.open('w') as file:
-    fcntl.flock(file, fcntl.LOCK_EX)
-    yield
-
-
-def _write(
-  directory: Path, header: StoreHeader, documents: Iterable[np.ndarray]
+def _finish(
+  folder: Folder, header: StoreHeader, pieces: list[dict[str, Any]]
 ) -> None:
-  dtype = np.min_scalar_type(header.vocabulary_size - 1).newbyteorder('<')
-  offsets = array.array('q', [0])
-  content = hashlib.blake2b(
-    f'{header.vocabulary_size} {header.vocabulary}'.encode(), digest_size=16
-  )
-  chunks = _Chunks(directory, header.chunk_tokens)
-  for document in documents:
-    document = np.asarray(document)
-    if not document.size:
-      continue
-    _check(document, header)
-    stored = document.astype(dtype)
-    content.update(stored)
-    chunks.append(stored)
-    offsets.append(offsets[-1] + len(stored))
-  chunks.close()
-  if not offsets[-1]:
+  if not any(piece['documents'] for piece in pieces):
+    folder.clear()
     raise UserError(f'{header.task}: split {header.split!r} has no tokens')
-  stored_offsets = np.array(offsets, '<i8')
-  content.update(stored_offsets)
-  with (directory / DOCUMENTS).open('wb') as file:
-    file.write(stored_offsets)
-    _to_disk(file)
-  header.dependencies.write(directory)
-  Manifest(
+  lengths = b''.join(folder.read([lengths_name(n) for n in range(len(pieces))]))
+  offsets = np.zeros(len(lengths) // 8 + 1, '<i8')
+  np.cumsum(np.frombuffer(lengths, '<i8'), out=offsets[1:])
+  counts = Counter()
+  content = documents = 0
+  for piece in pieces:
+    counts.update(piece['counts'])
+    content = chain(content, int(piece['hash'], 16), piece['documents'])
+    documents += piece['documents']
+  manifest = Manifest(
     task=header.task,
     split=header.split,
-    num_tokens=offsets[-1],
-    num_documents=len(offsets) - 1,
+    num_tokens=int(offsets[-1]),
+    num_documents=documents,
+    num_bytes=sum(piece['bytes'] for piece in pieces),
     vocabulary_size=header.vocabulary_size,
-    dtype=dtype.name,
-    chunk_tokens=header.chunk_tokens,
+    dtype=header.dtype.name,
     vocabulary=header.vocabulary,
-    fingerprint=content.hexdigest(),
-  ).write(directory)
+    whole=header.whole,
+    masked=header.masked,
+    pieces=[piece['tokens'] for piece in pieces],
+    counts=dict(sorted(counts.items())),
+    contamination=merge(piece['contamination'] for piece in pieces),
+    fingerprint=fingerprint(
+      content,
+      documents,
+      header.vocabulary_size,
+      header.vocabulary.get('hash', ''),
+      header.whole,
+      header.masked,
+    ),
+  )
+  folder.write(DOCUMENTS, offsets.tobytes())
+  manifest.check_files(folder)
+  folder.write(
+    dependencies_module.FILE, _json(dataclasses.asdict(header.dependencies))
+  )
+  folder.write(MANIFEST, _json(dataclasses.asdict(manifest)))
+
+
+class _Piece:
+  """What is being written of one shard."""
+
+  def __init__(self, folder: Folder, shard: int, header: StoreHeader):
+    self._folder = folder
+    self._shard = shard
+    self._header = header
+    self._lengths = array.array('q')
+    self._bytes = 0
+    self._hash = 0
+    self._parts: list[int] = []  # tokens of the files that are written
+    self._tokens: list[bytes] = []  # of the file that is not
+    self._loss: list[bytes] = []
+    self._held = 0
+
+  def add(self, document: Document) -> None:
+    tokens = np.asarray(document.tokens)
+    _check(tokens, self._header)
+    stored = tokens.astype(self._header.dtype).tobytes()
+    loss = self._loss_of(document)
+    self._hash = chain(self._hash, digest(stored + loss), 1)
+    self._bytes += len(document.text.encode())
+    self._lengths.append(len(tokens))
+    self._tokens.append(stored)
+    self._loss.append(loss)
+    self._held += len(stored)
+    if self._held >= PART_BYTES:
+      self._write_part()
+
+  def finish(self) -> dict[str, Any]:
+    if self._held:
+      self._write_part()
+    lengths = np.array(self._lengths, '<i8').tobytes()
+    self._folder.write(lengths_name(self._shard), lengths)
+    return {
+      'tokens': self._parts,
+      'documents': len(self._lengths),
+      'bytes': self._bytes,
+      'hash': f'{self._hash:032x}',
+    }
+
+  def _loss_of(self, document: Document) -> bytes:
+    if not self._header.masked:
+      assert document.loss is None, 'its header says that nothing is masked'
+      return b''
+    if document.loss is None:
+      return b'\1' * len(document.tokens)
+    assert len(document.loss) == len(document.tokens)
+    return np.asarray(document.loss, bool).tobytes()
+
+  def _write_part(self) -> None:
+    part = len(self._parts)
+    for kind, contents in [('tokens', self._tokens), ('loss', self._loss)]:
+      if kind == 'tokens' or self._header.masked:
+        name = part_name(kind, self._shard, part)
+        self._folder.write(name, b''.join(contents))
+      contents.clear()
+    self._parts.append(self._held // self._header.dtype.itemsize)
+    self._held = 0
 
 
 def _check(document: np.ndarray, header: StoreHeader) -> None:
@@ -137,36 +285,9 @@ def _check(document: np.ndarray, header: StoreHeader) -> None:
     )
 
 
-class _Chunks:
-  """Files of `size` tokens, each full but the last."""
-
-  def __init__(self, directory: Path, size: int):
-    self._directory = directory
-    self._size = size
-    self._count = 0
-    self._room = 0
-    self._file = None
-
-  def append(self, tokens: np.ndarray) -> None:
-    while tokens.size:
-      if not self._room:
-        self.close()
-        name = f'tokens-{self._count:05d}.bin'
-        self._file = (self._directory / name).open('wb')
-        self._count += 1
-        self._room = self._size
-      part, tokens = tokens[: self._room], tokens[self._room :]
-      self._file.write(part)
-      self._room -= len(part)
-
-  def close(self) -> None:
-    if self._file is not None:
-      _to_disk(self._file)
-      self._file.close()
-      self._file = None
+def _sought(results: dict[str, Any]) -> dict[str, Any]:
+  return {name: (one['n'], one['hash']) for name, one in results.items()}
 
 
-def _to_disk(file) -> None:
-  """Waits until the bytes are on the disk: a rename may overtake them."""
-  file.flush()
-  os.fsync(file.fileno())
+def _json(content: Any) -> bytes:
+  return (json.dumps(content, indent=1, sort_keys=True) + '\n').encode()

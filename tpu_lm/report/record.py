@@ -235,10 +235,17 @@ def _sources(definition, read, evaluated) -> tuple[str, ...]:
   mixture = definition.get('mixture') or {}
   weights = [mixture.get('weights') or {}]
   weights += (mixture.get('changes') or {}).values()
-  wanted = {name: None for w in weights for name, share in w.items() if share}
+  wanted = {name: None for w in weights for name in _names(w)}
   if wanted and wanted.keys() <= evaluated | read.keys():
     return tuple(wanted)
   return tuple(s for s in read if not s.startswith(REPLAY)) or tuple(wanted)
+
+
+def _names(weights: dict) -> list[str]:
+  """The names in weights as a definition has them, see `data/weights.py`."""
+  if isinstance(weights.get('class'), str):  # worked out from sizes
+    return list(weights.get('sources') or weights.get('tokens') or ())
+  return [name for name, share in weights.items() if share]
 
 
 def _tokens(lineage: dict, ledger: str) -> dict[str, int]:

@@ -1,0 +1,92 @@
+"""CSV, Parquet and Arrow: rows that are odd or broken."""
+
+import io
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from tests.data.sources import made
+from tpu_lm.checks import UserError
+from tpu_lm.data.sources.formats import reader_of
+from tpu_lm.data.sources.parts import Part
+
+
+def read(path, fields=('text',)):
+  told = []
+
+  def bad(place, why):
+    told.append(f'{place}: {why}'.removeprefix(f'{path}, '))
+
+  records = reader_of(str(path)).read(Part(str(path)), fields, bad)
+  return [record for _, record in records], told
+
+
+@pytest.mark.parametrize(
+  ('data', 'texts', 'told'),
+  [
+    (b'text,n\nx,1\n', ['x'], []),
+    (b'\xef\xbb\xbftext\nx', ['x'], []),
+    (b'text\r\n"a\r\nb"\r\n\r\nc\r\n', ['a\r\nb', 'c'], []),
+    ('text\n"a, ""b""\u2028"\n'.encode(), ['a, "b"\u2028'], []),
+    (b'text\n' + b'x' * 500_000, ['x' * 500_000], []),
+    (b'text,n\nx,1\ny\nz,1\n', ['x', 'z'], ['line 3: 1 cells in 2 columns']),
+    (b'text,n\n"a\nb",1\ny\n', ['a\nb'], ['line 4: 1 cells in 2 columns']),
+    (b'n,text\n1,\xff\n2,y\n', ['y'], ["line 2: field 'text' holds half"]),
+    (b'text,n\nx,\xff\n', ['x'], []),
+    (b'text\nx\n"y\nz\n', ['x'], ['line 3: unexpected end of data']),
+    (b'text\nx\n"y"y\nz\n', ['x', 'z'], ["line 3: ',' expected after"]),
+    (b'text\n', [], []),
+    (b'', [], []),
+  ],
+)
+def test_rows_of_csv(data, texts, told, tmp_path):
+  path = tmp_path / 'a.csv'
+  path.write_bytes(data)
+  records, lines = read(path)
+  assert [record['text'] for record in records] == texts
+  assert len(lines) == len(told)
+  for line, start in zip(lines, told):
+    assert line.startswith(start)
+
+
+def test_a_csv_without_names_of_columns_is_told(tmp_path):
+  path = tmp_path / 'a.csv'
+  for data in (b'"te"xt\nx\n', b'text,\xff\nx\n'):
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r'a.csv: no names of columns'):
+      made.read(made.files(path, on_error='fail'))
+
+
+@pytest.mark.parametrize('kind', ['parquet', 'arrow'])
+def test_bytes_that_are_not_utf8(kind, tmp_path):
+  values = pyarrow.array([b'one', b'\xff', b'three'])
+  for array in (values, values.view(pyarrow.string())):
+    table = pyarrow.table({'text': array})
+    out = io.BytesIO()
+    if kind == 'parquet':
+      pyarrow.parquet.write_table(table, out)
+    else:
+      with pyarrow.ipc.new_stream(out, table.schema) as writer:
+        writer.write_table(table)
+    path = tmp_path / f'a.{kind}'
+    path.write_bytes(out.getvalue())
+    records, told = read(path)
+    assert records == [{'text': 'one'}, {'text': 'three'}]
+    assert told == ['row 2: not UTF-8 at byte 0']
+
+
+@pytest.mark.parametrize('kind', ['parquet', 'arrow'])
+def test_nested_columns(kind, tmp_path):
+  messages = [[{'role': 'user', 'content': 'x'}], [], None]
+  table = pyarrow.table({'n': [1, 2, 3], 'messages': messages})
+  out = io.BytesIO()
+  if kind == 'parquet':
+    pyarrow.parquet.write_table(table, out)
+  else:
+    with pyarrow.ipc.new_stream(out, table.schema) as writer:
+      writer.write_table(table)
+  path = tmp_path / f'a.{kind}'
+  path.write_bytes(out.getvalue())
+  records, _ = read(path, ('messages', 'text'))
+  assert records == [{'messages': value} for value in messages]

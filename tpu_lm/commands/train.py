@@ -1,0 +1,59 @@
+"""`tpu-lm train`: trains a run, or goes on with it."""
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from tpu_lm.checks import UserError
+from tpu_lm.commands import report
+from tpu_lm.commands.arguments import add_gin, quiet
+
+HELP = 'train a run, or go on with it'
+EXIT_STOPPED = 3
+EXIT_TRY_AGAIN = 75  # EX_TEMPFAIL: the same command goes on
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Adds the arguments of `train`."""
+  add_gin(parser, required=True)
+  parser.add_argument('--run_dir', type=pathlib.Path, help='made if it is new')
+  parser.add_argument(
+    '--dry_run', action='store_true', help='check, print the tree, and stop'
+  )
+
+
+def run(options: argparse.Namespace, bindings: Sequence[str]) -> int:
+  """Trains, and writes the report."""
+  if options.run_dir is None and not options.dry_run:
+    raise UserError('--run_dir: where the run shall live is missing')
+  if '://' in str(options.run_dir) or ':/' in str(options.run_dir):
+    raise UserError(
+      f'--run_dir={options.run_dir}: runs live in local folders only'
+    )
+  quiet()
+  from tpu_lm import config
+
+  loaded = config.load(options.gin_file, bindings)
+  for name in loaded.unused:
+    print(f'note: nothing uses the binding {name}', file=sys.stderr)
+  if options.dry_run:
+    from tpu_lm.prepare import check
+    from tpu_lm.stages import describe
+
+    folder = options.run_dir or pathlib.Path('no_such_folder')
+    print(describe(loaded.run, check(loaded.run, folder)))
+    return 0
+  from tpu_lm.interrupt import Interrupted
+  from tpu_lm.loop import Stopped, train
+
+  print(loaded.operative)
+  try:
+    train(loaded.run, options.run_dir, loaded.operative)
+  except Interrupted as interrupted:
+    print(f'tpu-lm: {interrupted}', file=sys.stderr)
+    return EXIT_TRY_AGAIN
+  except Stopped as stopped:
+    print(f'tpu-lm: {stopped}', file=sys.stderr)
+    return EXIT_STOPPED
+  return report.run(options, ())

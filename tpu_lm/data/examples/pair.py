@@ -1,0 +1,49 @@
+"""Inputs and targets: translation, summaries, questions and answers."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from tpu_lm.checks import require
+from tpu_lm.data.examples.fields import check_field, text_at, top_level
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+  """A text to read and a text to write; the loss is on the second alone.
+
+  Attributes:
+    inputs: the field that is read.
+    targets: the field that is predicted; where it is empty there is nothing
+      to learn from the record.
+    prefix: put before the inputs, such as 'translate English to German: '.
+    separator: put between the two, and not predicted.
+  """
+
+  inputs: str = 'inputs'
+  targets: str = 'targets'
+  prefix: str = ''
+  separator: str = '\n'
+
+  whole: ClassVar[bool] = True
+  masked: ClassVar[bool] = True
+
+  def __post_init__(self):
+    check_field('Pair.inputs', self.inputs)
+    check_field('Pair.targets', self.targets)
+    for name in ('prefix', 'separator'):
+      value = getattr(self, name)
+      require(isinstance(value, str), f'Pair.{name}', value, 'must be a string')
+
+  @property
+  def fields(self) -> tuple[str, ...]:
+    """The keys of the record that hold the two texts."""
+    return top_level(self.inputs, self.targets)
+
+  def pieces(self, record: Mapping[str, Any]) -> list[tuple[str, bool]]:
+    """What is read, then what is predicted; see `Example`."""
+    inputs = text_at(record, self.inputs)
+    targets = text_at(record, self.targets)
+    if not targets:
+      return []
+    return [(self.prefix + inputs + self.separator, False), (targets, True)]
