@@ -82,6 +82,12 @@ def test_cache_through_beam_gives_the_same_bytes(capsys, folder):
   assert content(stores) == made
 
 
+def test_a_runner_that_beam_does_not_know(capsys, folder):
+  pytest.importorskip('apache_beam', reason='needs Apache Beam')
+  arguments = command('cache', folder, '--beam', '--', '--runner=Nope')
+  assert 'Unexpected pipeline runner: Nope' in fails(capsys, arguments)
+
+
 @pytest.mark.parametrize(
   ('arguments', 'message'),
   [
@@ -102,7 +108,12 @@ def test_mistakes_without_files(capsys, arguments, message):
     ('cache', ('--processes=0',), 'processes = 0'),
     ('cache', ('--', '--runner=X'), 'are for --beam'),
     ('cache', ('--split=trian',), "'trian'"),
+    ('cache', ('mime',), 'Did you mean: mine?'),
     ('data', ('--contamination=none.jsonl',), '--contamination=none.jsonl'),
+    ('data', ('--contamination=s4://a/b.jsonl:c',), 's4://a/b.jsonl: '),
+    ('data', ('--output=.',), '--output=.: is a folder'),
+    ('tokenizer train', ('--output=s4://a/x.model',), 's4://a/x.model: '),
+    ('tokenizer train', ('--output=x.model', 'mime'), "'mime' is neither"),
     ('tokenizer train', ('--output=x.modal',), 'must end in .model'),
     ('tokenizer train', ('--output=x.model', '--size=-5'), '--size=-5'),
   ],
@@ -133,6 +144,45 @@ def test_data_shows_sources_rows_and_overlap(capsys, folder):
   assert 'packed here is shown' in out  # a row
   assert 'items' in out and '50' in out  # of two items one is in the corpus
   assert '<html' in page.read_text()
+
+
+def test_evaluation_sets_of_one_name_are_told_apart(capsys, folder):
+  arguments = command('data', folder, '--rows=0')
+  for name in ('one', 'two'):
+    items = folder.parent / name / 'test.jsonl'
+    items.parent.mkdir()
+    items.write_text(json.dumps({'text': f'{name} ' * 20 + TEXT}))
+    arguments.append(f'--contamination={items}')
+  assert main(arguments) == 0
+  out = capsys.readouterr().out
+  assert 'test_2' in out
+
+
+def test_a_vocabulary_that_can_not_be_written(capsys, folder):
+  output = folder / 'a.jsonl' / 'x.model'  # below a file
+  more = f'--output={output}', '--size=300', '--kind=bpe'
+  line = fails(capsys, command('tokenizer train', folder, *more))
+  assert f'{output}: can not be written' in line
+
+
+def test_bindings_may_hold_spaces(capsys, folder):
+  spaced = folder.rename(folder.parent / 'my texts')
+  assert main(command('cache', spaced, '--split=train')) == 0
+  assert 'mine/train' in capsys.readouterr().out
+
+
+def test_data_says_why_nothing_is_held_out(capsys, folder):
+  more = "--gin.Files.validation_path='nowhere.jsonl'", '--rows=0'
+  assert main(command('data', folder, *more)) == 0
+  out = ' '.join(capsys.readouterr().out.split())
+  assert 'mine has no validation split' in out and 'nowhere.jsonl' in out
+
+
+def test_another_field_is_named_on_the_command_line(capsys, folder):
+  (folder / 'a.jsonl').write_text('{"body": "a longer one"}\n' * 99)
+  arguments = command('cache', folder, '--split=train')
+  assert "(it has 'body'); Text.field" in fails(capsys, arguments)
+  assert main([*arguments, "--gin.Text.field='body'"]) == 0
 
 
 def test_data_of_an_edited_sequence_length(capsys, folder):

@@ -11,7 +11,8 @@ from tpu_lm.data.mixing import Mixture
 from tpu_lm.data.replay import Replay
 from tpu_lm.data.supply import Exhausted
 from tpu_lm.data.weights import FixedTokens, UniMax
-from tpu_lm.lineage import definition
+from tpu_lm.entry import Ledgers, to_json
+from tpu_lm.lineage import Lineage, definition
 from tpu_lm.report.record import _sources
 from tpu_lm.stages import describe, lay_out
 
@@ -70,6 +71,36 @@ def test_a_supply_too_small_is_told_before_training(tmp_path):
   short = Mixture(again, max_epochs=94 / rows + 0.5 / rows)
   with pytest.raises(Exhausted, match=r"phase 'next': .*at about step 11 of"):
     foresee(with_mixture(run, 'next', short), tmp_path)
+
+
+def test_a_phase_in_training_goes_on_from_its_own_ledger(tmp_path):
+  run = tiny.tree_run(tmp_path)
+  stages = lay_out(run, tmp_path / 'run')
+  before, phase = plan.foresee(run, stages)['next'], run.phases[2]
+  entry = ledger = before.ledgers.entry
+  builder = BatchBuilder(run.corpus, phase.mixture, 4, 16, entry)
+  for step in range(5):
+    _, ledger = builder.next(step, ledger)
+  saved = Lineage(
+    run='tiny',
+    phase='next',
+    parent=stages[2].parent,
+    kind='trunk',
+    status='running',
+    start_step=12,
+    end_step=17,
+    start_tokens=768,
+    end_tokens=1088,
+    learning_rate=1e-3,
+    entry_ledger=entry.to_json(),
+    ledger=ledger.to_json(),
+    ancestors=to_json(before.ledgers.ancestors),
+    definition=definition(phase),
+  )
+  stages[2] = dataclasses.replace(stages[2], saved=saved)
+  now = plan.foresee(run, stages)['next']
+  assert now.ledgers == Ledgers(before.ledgers.ancestors, entry, ledger)
+  assert now.end.rows == pytest.approx(dict(before.end.rows), abs=1)
 
 
 @pytest.mark.parametrize(

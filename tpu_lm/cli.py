@@ -42,12 +42,18 @@ def main(arguments: list[str] | None = None) -> int:
   parser = _parser()
   arguments = sys.argv[1:] if arguments is None else arguments
   arguments, passed_on = _cut(arguments)
-  options, rest = parser.parse_known_args(arguments)
+  # argparse takes one with a space in it for a name.
+  bound = [text for text in arguments if text.startswith('--gin.')]
+  arguments = [text for text in arguments if not text.startswith('--gin.')]
+  options, unknown = parser.parse_known_args(arguments)
   options.passed_on = passed_on
-  bindings = [text.removeprefix('--gin.') for text in rest]
-  unknown = [text for text in rest if not text.startswith('--gin.')]
-  if unknown or (rest and not hasattr(options, 'gin_file')):
-    parser.error(f'unknown argument: {(unknown or rest)[0]}')
+  if hasattr(options, 'mixture'):  # argparse misses names after options
+    options.mixture += [text for text in unknown if text[:1] != '-']
+    unknown = [text for text in unknown if text[:1] == '-']
+  unknown += [] if hasattr(options, 'gin_file') else bound
+  if unknown:
+    parser.error(f'unknown argument: {unknown[0]}')
+  bindings = [text.removeprefix('--gin.') for text in bound]
   if passed_on and options.command != 'cache':
     parser.error(f'unknown argument: {passed_on[0]}')
   try:

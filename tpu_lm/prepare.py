@@ -93,7 +93,7 @@ def sources_evaluated(run: Run, stages: list[Stage], stage: Stage) -> list[str]:
 
 def _check_store(run: Run, phase: Phase, source: str, split: str) -> None:
   store = run.corpus.open(source, split)
-  open_rows(store, phase.sequence_length, run.seed, f'{source} ({split})')
+  open_rows(store, phase.sequence_length, run.seed, source)
   size, vocabulary = store.vocabulary_size, run.model.vocabulary
   if size > vocabulary:
     raise UserError(

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from tpu_lm.data.document import Document
+from tpu_lm.data.finish import finish
 from tpu_lm.data.storage import open_folder
 from tpu_lm.data.store import TokenStore
-from tpu_lm.data.writer import StoreHeader, finish, write_piece
+from tpu_lm.data.writer import StoreHeader, write_piece
 
 Documents = str | Sequence[str] | Sequence[Sequence[int]]
 

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -5,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.data.helpers import counting_documents, tiny_corpus, tiny_store
+from tests.data.helpers import tiny_corpus, tiny_store
 from tpu_lm.checks import UserError
-from tpu_lm.data.batches import BatchBuilder, validation_batches
+from tpu_lm.data.batches import BatchBuilder
 from tpu_lm.data.ledger import Ledger
 from tpu_lm.data.mixing import Mixture
 
@@ -59,7 +60,7 @@ def test_source_says_where_a_row_is_from(corpus):
     assert drawn == ({'prose', 'python'} if step < 3 else {'python', 'german'})
     for inputs, source in zip(batch['inputs'], batch['source']):
       letters = {ord(letter) + 3 for letter in NAMES[source][:2]}
-      assert {*inputs.tolist()} - {1} == letters
+      assert {*inputs.tolist()} - {0, 1} == letters
 
 
 def test_the_ledger_counts_rows_and_tokens(corpus):
@@ -107,7 +108,8 @@ def test_building_is_pure(corpus):
 
 def test_documents_may_be_left_together(corpus):
   (batch,), _ = run(corpus, 1, mask_documents=False)
-  assert np.all(batch['weights'] == 1)
+  assert np.array_equal(batch['weights'], batch['segments'] > 0)
+  assert np.all(batch['segments'] <= 1)
 
 
 def test_changed_data_begin_anew_in_a_new_phase_only(tmp_path):
@@ -124,9 +126,11 @@ def test_changed_data_begin_anew_in_a_new_phase_only(tmp_path):
   with pytest.raises(UserError, match='prose: its tokens have changed'):
     same_phase.next(1, ledger)
 
+  replayed = {'replay:prose@16': 5, 'replay:python@16': 3}
+  ledger = dataclasses.replace(ledger, rows={**ledger.rows, **replayed})
   child = BatchBuilder(new, mixture, 4, LENGTH, ledger)
   _, after = child.next(0, ledger)
-  assert after.rows == {'prose@16': 2, 'python@16': 4}
+  assert after.rows == {'prose@16': 2, 'python@16': 4, 'replay:python@16': 3}
   assert after.tokens == {'prose': 64, 'python': 64}
   assert after.stores['prose'] != ledger.stores['prose']
 
@@ -147,18 +151,3 @@ def test_a_weight_too_small_to_count_is_told(corpus):
 def test_sizes_are_checked(corpus, sizes):
   with pytest.raises(UserError, match='must be an integer >= 1'):
     BatchBuilder(corpus, Mixture({'prose': 1}), *sizes, Ledger())
-
-
-def test_validation_rows_are_fixed_and_padded(tmp_path):
-  documents = counting_documents(10, 13)
-  corpus = tiny_corpus(tmp_path, {'numbers': documents})
-  batches = validation_batches(corpus, 'numbers', 10, 4, LENGTH)
-  # 129 tokens can be predicted: 8 rows of 16, fewer than the 10 asked for.
-  assert len(batches) == 2
-  batches = validation_batches(corpus, 'numbers', 6, 4, LENGTH)
-  assert len(batches) == 2
-  assert batches[1]['weights'][2:].sum() == 0
-  assert batches[1]['weights'][:2].sum() > 0
-  assert np.all(batches[1]['segments'][2:] == 0)
-  more = validation_batches(corpus, 'numbers', 8, 4, LENGTH)
-  assert np.array_equal(more[0]['inputs'], batches[0]['inputs'])

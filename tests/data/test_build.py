@@ -199,6 +199,26 @@ def test_data_that_change_meanwhile_are_told(tmp_path):
   assert not list((tmp_path / 'stores').glob('*/'))
 
 
+def test_files_that_can_not_be_reached_any_more_cost_no_pieces(tmp_path):
+  @dataclasses.dataclass(frozen=True)
+  class Lost(Numbers):
+    def header(self):
+      header = super().header()
+      if pieces(tmp_path):
+        changed = dataclasses.replace(header.dependencies, files={})
+        header = dataclasses.replace(header, dependencies=changed)
+      return header
+
+  watched = tmp_path / 'a.txt'
+  watched.write_text('some')
+  with pytest.raises(UserError, match=r'a\.txt is gone or can not be reached'):
+    build_store(Lost(watched=str(watched)), tmp_path)
+  done = pieces(tmp_path)
+  assert len(done) == 6
+  build_store(Numbers(watched=str(watched)), tmp_path)
+  assert pieces(tmp_path) == done
+
+
 def test_evaluation_sets_are_looked_for_in_every_piece(tmp_path):
   items = [f'é{"é" * n} ' * 13 for n in range(300)]
   (tmp_path / 'eval.jsonl').write_text(
@@ -231,10 +251,11 @@ def test_unfinished_stores_of_other_data_are_removed(tmp_path, capsys):
   for name in ('train-0a', 'train-0b.partial', 'train-long-0a', 'valid-0a'):
     (tmp_path / name).mkdir()
     (tmp_path / name / 'tokens-00000-000.bin').write_bytes(b'some')
+  (tmp_path / 'train-0c').symlink_to(tmp_path / 'valid-0a')  # of the user
   finished = build_store(Numbers(num_shards=1), tmp_path).directory
   other = build_store(Numbers(num_shards=2), tmp_path).directory
   names = {path.name for path in tmp_path.iterdir()}
-  assert {'train-long-0a', 'valid-0a'} < names
+  assert {'train-long-0a', 'valid-0a', 'train-0c'} < names
   assert not {'train-0a', 'train-0b.partial'} & names
   assert 'train-0a: never finished' in capsys.readouterr().err
   assert TokenStore(finished).num_documents < TokenStore(other).num_documents

@@ -2,6 +2,7 @@
 
 import functools
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -93,6 +94,30 @@ def test_the_same_model_elsewhere_is_the_same_vocabulary(
     store = corpus.open('texts', 'train')
     assert store.vocabulary_size == model.size
   assert capsys.readouterr().err.count('done') == 1
+
+
+@pytest.mark.parametrize('content', [None, '{"a', '{"unknown": 1}'])
+def test_a_damaged_record_of_what_it_was_built_from_is_told(
+  folder, tmp_path, content
+):
+  corpus = Corpus(files=(files_of(folder),), store_dir=str(tmp_path / 'stores'))
+  path = Path(corpus.open('texts', 'train').directory) / 'dependencies.json'
+  path.unlink()
+  if content is not None:
+    path.write_text(content)
+  with pytest.raises(UserError, match=r'dependencies\.json is missing or dam'):
+    corpus.open('texts', 'train')
+
+
+def test_a_storage_that_fails_is_not_an_empty_one(folder, monkeypatch):
+  corpus = Corpus(files=(files_of(folder),))
+
+  def fail(patterns):
+    raise ConnectionError('reset by peer')
+
+  monkeypatch.setattr('tpu_lm.data.sources.listing.list_files', fail)
+  with pytest.raises(ConnectionError):
+    corpus.recipe('texts', 'train').header()
 
 
 def test_a_store_without_its_files_is_used(folder, tmp_path, capsys):

@@ -31,6 +31,12 @@ def test_search_finds_what_the_longest_first_misses():
   assert pack_histogram(counts, 10) == [RowKind(2, ((4, 1), (3, 2)))]
 
 
+def test_the_best_that_a_search_has_seen_is_taken():
+  # 17, 8 4 4, 7 7 4: the first choice is better than any after it.
+  counts = np.bincount([4, 4, 4, 7, 7, 8, 17], minlength=19)
+  assert rows(pack_histogram(counts, 18)) == 3
+
+
 @settings(deadline=None)
 @given(row_length=st.integers(1, 60), data=st.data())
 def test_every_document_is_packed_once(row_length, data):

@@ -168,7 +168,8 @@ def test_weights_change_at_their_steps():
     ({'weights': {}}, r'Mixture.weights = \{\}'),
     ({'weights': {'a': -1}}, r"Mixture.weights\['a'\] = -1"),
     ({'weights': {'a': float('nan')}}, r"weights\['a'\] = nan"),
-    ({'weights': {'a': 0, 'b': 0}}, 'must not all be 0'),
+    ({'weights': {'a': 0, 'b': 0}}, 'a finite sum above 0'),
+    ({'weights': {'a': 1e308, 'b': 1e308}}, 'a finite sum above 0'),
     ({'weights': {'replay:a': 1}}, "not beginning with 'replay:'"),
     (
       {'weights': {'a': 1}, 'changes': {0: {'a': 1}}},

@@ -132,16 +132,27 @@ def test_epochs_seeds_and_names_have_their_own_rows(store):
       assert len(some & others) < 0.1 * len(some)
 
 
+def test_lengths_alike_in_number_are_drawn_apart(tmp_path):
+  # Every row holds one document of each length: who shares it must change.
+  rows = PackedRows(make_store(tmp_path, [4, 6] * 20), 8, 0, 'examples')
+  pairs = []
+  for epoch in range(2):
+    _, numbers = rows.documents(20 * epoch + np.arange(20))
+    pairs.append({frozenset(pair) for pair in numbers.reshape(20, 2).tolist()})
+  assert len(pairs[0] & pairs[1]) < 6
+
+
 def test_documents_left_out_are_told(tmp_path, capfd):
   store = make_store(tmp_path, [5, 18, 17, 90, 3, 1])
   rows = PackedRows(store, 16, 0, 'chats')
   assert rows.left_out == 2
   assert rows.rows_per_epoch == 2
-  assert (
+  PackedRows(store, 16, 1, 'chats')
+  assert capfd.readouterr().err == (
     'chats (train): 2 of 6 documents do not fit whole into rows of'
-    ' sequence_length 16 and are left out (the longest needs 89)'
-  ) in capfd.readouterr().err
-  with pytest.raises(UserError, match=r'chats: none of its 6 .* needs 89'):
+    ' sequence_length 16 and are left out (the longest needs 89)\n'
+  )
+  with pytest.raises(UserError, match=r'chats \(train\): none of its 6 .* 89'):
     PackedRows(store, 1, 0, 'chats')
 
 

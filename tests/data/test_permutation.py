@@ -1,7 +1,9 @@
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tpu_lm.data import permutation
 from tpu_lm.data.permutation import permute, reshuffle
 
 KEYS = st.tuples(st.integers(0, 2**40), st.text(max_size=5), st.integers(0, 99))
@@ -56,3 +58,42 @@ def test_reshuffle_takes_each_once_an_epoch(size, start, count):
   for epoch in set(epochs.tolist()):
     taken = places[epochs == epoch].tolist()
     assert len(set(taken)) == len(taken)
+
+
+@settings(deadline=None)
+@given(
+  st.integers(1, 3000),
+  st.lists(st.integers(0, 9000), min_size=1, max_size=20),
+  KEYS,
+)
+def test_reshuffle_is_a_permutation_for_each_epoch(size, cursors, key):
+  expected = [
+    permute(np.array([c % size]), size, *key, c // size)[0] for c in cursors
+  ]
+  assert reshuffle(np.array(cursors), size, *key).tolist() == expected
+  assert reshuffle(np.array(cursors[:0]), size, *key).tolist() == []
+
+
+@pytest.mark.parametrize(
+  ('size', 'cursors', 'times', 'most'),
+  [
+    # In their order: worked out once for many batches.
+    (10**6, [np.arange(c, c + 8) for c in range(0, 4096, 8)], 4, 4096),
+    # Scattered, as a replay in a new order reads: nothing but these.
+    (10**6, [np.arange(c, 10**6, 9001) for c in range(20)], 20, 20 * 112),
+    # A tiny source: its next epochs, not a thousand of them.
+    (1, [np.arange(1)], 8, 8),
+  ],
+)
+def test_little_is_worked_out(monkeypatch, size, cursors, times, most):
+  worked_out = []
+
+  def watched(index, size, *key):
+    worked_out.append(len(index))
+    return permute(index, size, *key)
+
+  monkeypatch.setattr(permutation, 'permute', watched)
+  for batch in cursors:
+    reshuffle(batch, size, 0, 'test_little_is_worked_out')
+  assert len(worked_out) <= times
+  assert sum(worked_out) <= most

@@ -85,6 +85,23 @@ def test_a_jump_begins_anew(builder, prefetch):
   same(prefetch.next(0, first), builder.next(0, first))
 
 
+def test_what_failed_is_tried_again(builder, prefetch, monkeypatch):
+  build, ledger, away = builder.next, Ledger(), True
+
+  def sometimes(phase_step, ledger):
+    if phase_step == 3 and away:
+      raise OSError('the storage is away')
+    return build(phase_step, ledger)
+
+  monkeypatch.setattr(builder, 'next', sometimes)
+  for step in range(3):
+    _, ledger = prefetch.next(step, ledger)
+  with pytest.raises(OSError, match='away'):
+    prefetch.next(3, ledger)
+  away = False
+  same(prefetch.next(3, ledger), build(3, ledger))
+
+
 def test_an_error_is_raised_where_it_belongs(tmp_path):
   corpus = tiny_corpus(tmp_path, {'prose': ['x' * 330]})
   mixture = Mixture({'prose': 1}, max_epochs=1)  # 20 rows: 2 batches of 8

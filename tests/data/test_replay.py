@@ -182,6 +182,19 @@ def test_a_changed_store_is_told(corpus, parent, tmp_path):
   train(other, child('unseen'), parent[1], 1)
 
 
+def test_an_ancestor_that_read_a_new_store_is_replayed_from_its_start(
+  parent, tmp_path
+):
+  documents = {'prose': counting_documents(4, 240)}
+  documents['german'] = counting_documents(4, 240, start=3000)
+  other, (_, first) = tiny_corpus(tmp_path, documents, None, 6000), parent
+  read, second = train(other, Mixture({'prose': 1}), first, 2)
+  assert second.rows['prose@10'] == 16
+  ancestors = {'two': (first, second)}
+  rows, _ = train(other, child(phase='two'), second, 8, ancestors=ancestors)
+  assert rows['replay:prose'] == read['prose'] * 2
+
+
 @pytest.mark.parametrize(
   ('fields', 'message'),
   [

@@ -47,6 +47,16 @@ def test_what_is_replayed_is_not_in_the_budget(corpus):
   assert parts(shares) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+  'weights',
+  [UniMax(('a',), 1), Proportional(('a',)), FixedTokens({'a': 1}), {'a': 1}],
+)
+def test_all_may_be_replayed(corpus, weights):
+  mixture = Mixture(weights, replay=Replay(1.0))
+  shares = Shares(corpus, mixture, {'replay:b': 7}, 8, tokens_per_step=100)
+  assert shares.at(0) == {'replay:b': ONE}
+
+
 def test_fixed_tokens_fit_the_length(corpus):
   mixture = Mixture(FixedTokens({'a': 300, 'c': 100}))
   # Tokens(400) is 7 steps of 64, rounded up: 448.

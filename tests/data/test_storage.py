@@ -1,4 +1,5 @@
 import concurrent.futures
+import fcntl
 import os
 import queue
 import subprocess
@@ -142,6 +143,41 @@ def test_a_local_copy_has_the_same_bytes_and_is_kept(url, monkeypatch):
     folder.write('x.bin', b'new')
     assert folder.local_copy('x.bin', 3, 'v2').read_bytes() == b'new'
     assert path.read_bytes() == content
+
+
+def test_threads_may_make_the_same_file(tmp_path, monkeypatch):
+  both, fsync = threading.Barrier(2, timeout=60), os.fsync
+
+  def wait(number):
+    both.wait()
+    fsync(number)
+
+  monkeypatch.setattr(os, 'fsync', wait)
+  folder = open_folder(tmp_path)
+  with concurrent.futures.ThreadPoolExecutor(2) as threads:
+    written = [threads.submit(folder.write, 'x.bin', b'same') for _ in 'ab']
+    assert [future.result() for future in written] == [None, None]
+  assert [path.name for path in tmp_path.iterdir()] == ['x.bin']
+  assert folder.read(['x.bin']) == [b'same']
+
+
+def test_a_store_may_be_behind_a_link(tmp_path):
+  open_folder(tmp_path / 'large disk').write('x.bin', b'12345')
+  (tmp_path / 'stores').mkdir()
+  (tmp_path / 'stores/train').symlink_to(tmp_path / 'large disk')
+  assert open_folder(tmp_path / 'stores').sizes() == {'train/x.bin': 5}
+
+
+def test_a_disk_without_locks_is_told(tmp_path, monkeypatch):
+  def refuse(file, how):
+    raise OSError('No locks available')
+
+  monkeypatch.setattr(fcntl, 'flock', refuse)
+  with (
+    pytest.raises(UserError, match=r'x\.lock can not be .* No locks available'),
+    open_folder(tmp_path).lock('x.lock', ''),
+  ):
+    pass
 
 
 def test_a_lock_is_held_until_it_is_let_go(tmp_path, monkeypatch):

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from tests.data.helpers import counting_documents, tiny_store
 from tpu_lm.checks import UserError
-from tpu_lm.data import writer
+from tpu_lm.data import object_storage, writer
 from tpu_lm.data.document import Document
+from tpu_lm.data.finish import finish
 from tpu_lm.data.storage import open_folder
 from tpu_lm.data.store import MANIFEST, TokenStore, find_stores
-from tpu_lm.data.writer import StoreHeader, finish, write_piece
+from tpu_lm.data.writer import StoreHeader, write_piece
 
 
 @pytest.fixture(autouse=True, scope='module')
@@ -241,10 +242,10 @@ def test_a_missing_or_short_file_is_told(tmp_path, name):
 
 
 def test_the_index_of_a_remote_store_is_copied(tmp_path, monkeypatch):
-  monkeypatch.setenv('HOME', str(tmp_path))
+  monkeypatch.setattr(object_storage, 'COPIES', str(tmp_path / 'indexes'))
   store = tiny_store('memory://index/x', 'x', ['one', 'three'])
   assert store.offsets.tolist() == [0, 4, 10]
-  assert len(list((tmp_path / '.cache/tpu_lm/indexes').iterdir())) == 1
+  assert len(list((tmp_path / 'indexes').iterdir())) == 1
 
 
 def test_documents_can_be_read_alone(tmp_path):

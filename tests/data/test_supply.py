@@ -172,6 +172,14 @@ def test_foresight_goes_on_from_what_was_taken():
     supply.foresee([(5, 15, shares)], {}, {'a': 11}, 4)
 
 
+def test_foresight_knows_what_is_owed():
+  shares, debts = integers({'a': 1, 'b': 1}), {'a': 3 * ONE, 'b': -3 * ONE}
+  names, _ = take(make(None), shares, [10], debts)
+  assert names.count('a') == 8
+  after = make(None).foresee([(0, 1, shares)], debts, {}, 10)
+  assert after == {'a': 8, 'b': 2}
+
+
 def test_epochs_are_rows_as_written():
   def limits(epochs):
     mixture = Mixture({'a': 1}, max_epochs=epochs)
@@ -180,7 +188,7 @@ def test_epochs_are_rows_as_written():
   assert limits(0.29) == {'a': 29, 'b': 2}
   assert limits({'b': 1.5}) == {'b': 10}
   assert limits(None) == {}
-  with pytest.raises(UserError, match=r"\['bb'\] = 2: is for no source.* b"):
+  with pytest.raises(UserError, match=r"\['bb'\] = 2: is for nothing that.* b"):
     limits({'bb': 2})
   with pytest.raises(UserError, match='less than one of the 7 rows'):
     limits(0.1)

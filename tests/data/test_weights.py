@@ -117,6 +117,7 @@ def test_words():
     (lambda: FixedTokens({}), 'FixedTokens.tokens'),
     (lambda: FixedTokens(('de',)), 'must map names'),
     (lambda: FixedTokens({'de': 0}), r"FixedTokens.tokens\['de'\] = 0"),
+    (lambda: FixedTokens({'de': 1e308, 'en': 1e308}), 'the sum of .* = inf'),
   ],
 )
 def test_wrong_values_are_told(make, message):

@@ -10,11 +10,12 @@ for name in ('seqio', 'tensorflow', 'tensorflow_datasets'):
   sys.modules[name] = None  # importing it raises ModuleNotFoundError
 
 from tpu_lm.checks import UserError
-from tpu_lm.data.batches import BatchBuilder, validation_batches
+from tpu_lm.data.batches import BatchBuilder
 from tpu_lm.data.corpus import Corpus
 from tpu_lm.data.ledger import Ledger
 from tpu_lm.data.mixing import Mixture
 from tpu_lm.data.sources.files import Files
+from tpu_lm.data.validation import validation_batches
 
 corpus = Corpus(('data_tasks.installed_text',), store_dir=sys.argv[1])
 builder = BatchBuilder(corpus, Mixture({'prose': 1}), 4, 8, Ledger())

@@ -10,7 +10,7 @@ tpu-lm data --gin_file=F --contamination=piqa.jsonl:goal,sol1,sol2
 
 import argparse
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from tpu_lm.checks import UserError, nearest
@@ -47,8 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     '--contamination',
     action='append',
     metavar='EVAL',
-    help='FILE[:FIELD,...], or the name of a set of Corpus.contamination; may'
-    ' be repeated',
+    help='FILE[:FIELD,...] (a folder or URL, too), or the name of a set of'
+    ' Corpus.contamination; may be repeated',
   )
   parser.add_argument(
     '--output', type=pathlib.Path, help='an HTML page to write it to, as well'
@@ -104,21 +104,32 @@ def _contamination(
     return corpus.contamination
   tracked = corpus.contamination.evals if corpus.contamination else ()
   known = {files.name: files for files in tracked}
-  sets = []
+  sets: dict[str, Files] = {}
   for name in wanted:
-    path, _, fields = name.partition(':')
+    scheme, url, rest = name.rpartition('://')
+    path, _, fields = rest.partition(':')
+    path = scheme + url + path
     if name in known:
-      sets.append(known[name])
-    elif pathlib.Path(path).exists():
+      sets[name] = known[name]
+    elif url or pathlib.Path(path).expanduser().exists():
       wanted_fields = fields.split(',') if fields else ['text']
       template = '\n'.join(f'{{{field}}}' for field in wanted_fields)
-      stem = pathlib.Path(path).name.split('.')[0]
-      label = ''.join(c if c.isalnum() else '_' for c in stem)
-      sets.append(Files(name=label, path=path, example=Template(template)))
+      label = _label(path, {*sets, *known})
+      sets[label] = Files(name=label, path=path, example=Template(template))
     else:
       raise UserError(
         f'--contamination={name}: is neither a file nor a set of'
         f' Corpus.contamination.{nearest(name, known)}'
       )
   n = corpus.contamination.n if corpus.contamination else Contamination.n
-  return Contamination(tuple(sets), n)
+  return Contamination(tuple(sets.values()), n)
+
+
+def _label(path: str, taken: Collection[str]) -> str:
+  """The name of a file as that of a set, with a number if there is such."""
+  stem = pathlib.Path(path).name.split('.')[0]
+  label = ''.join(c if c.isalnum() else '_' for c in stem)
+  number = 1
+  while (found := label + f'_{number}' * (number > 1)) in taken:
+    number += 1
+  return found

@@ -8,7 +8,6 @@ characters as bytes. Use it with `Corpus.vocabulary = @SentencePiece()`.
 """
 
 import argparse
-import pathlib
 from collections.abc import Sequence
 
 from tpu_lm.checks import UserError
@@ -23,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('action', choices=['train'])
   add_corpus(parser)
   parser.add_argument(
-    '--output', type=pathlib.Path, required=True, help='NAME.model, to be made'
+    '--output', required=True, help='NAME.model, to be made; also a URL'
   )
   parser.add_argument(
     '--size', type=int, default=32_000, help='tokens (default: %(default)s)'
@@ -47,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, bindings: Sequence[str]) -> int:
   """Samples, trains, and says what came of it."""
-  if options.output.suffix != '.model':
+  if not options.output.endswith('.model'):
     raise UserError(f'--output={options.output}: must end in .model')
   for key in ('size', 'sample_megabytes'):
     if not getattr(options, key) > 0:
@@ -60,7 +59,7 @@ def run(options: argparse.Namespace, bindings: Sequence[str]) -> int:
   sample_bytes = int(options.sample_megabytes * MEGABYTE)
   vocabulary = train_sentence_piece(
     sample_texts(corpus, dict.fromkeys(names, 1.0), sample_bytes, options.seed),
-    options.output.with_suffix(''),
+    options.output.removesuffix('.model'),
     size=options.size,
     kind=options.kind,
     sample_bytes=sample_bytes,

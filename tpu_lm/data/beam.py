@@ -45,7 +45,8 @@ def build_store_with_beam(
     The store.
 
   Raises:
-    UserError: as of `build_store`, or Apache Beam is not installed.
+    UserError: as of `build_store`, Apache Beam is not installed, or refuses
+      its options.
   """
   _import_beam()
   write = functools.partial(_run_pipeline, options=list(options))
@@ -71,7 +72,12 @@ def _run_pipeline(
   folder = open_folder(job.url)
   folder.delete(list(folder.sizes(_MISTAKE)))
   say(f'{job.title}: a Beam pipeline writes {len(sizes):,} shards')
-  with beam.Pipeline(options=PipelineOptions(options)) as pipeline:
+  try:
+    pipeline = beam.Pipeline(options=PipelineOptions(options))
+  except ValueError as error:  # it checks its options
+    why = ' '.join(str(error).split())
+    raise UserError(f'options of Beam: {why}') from error
+  with pipeline:
     _ = (
       pipeline
       | 'Shards' >> beam.Create(list(sizes))

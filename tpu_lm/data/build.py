@@ -3,9 +3,9 @@
 A build that was killed goes on where it was: the pieces that are done stay.
 """
 
+import dataclasses
 import functools
 import os
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 from tpu_lm.checks import UserError, require
 from tpu_lm.data.contamination import Contamination
 from tpu_lm.data.dependencies import Dependencies
+from tpu_lm.data.finish import finish
 from tpu_lm.data.folder import Folder
 from tpu_lm.data.job import Job, Tally
 from tpu_lm.data.local_storage import LocalFolder
@@ -21,7 +22,7 @@ from tpu_lm.data.recipe import Recipe
 from tpu_lm.data.storage import open_folder
 from tpu_lm.data.store import MANIFEST, Manifest, TokenStore
 from tpu_lm.data.workers import run_in_processes
-from tpu_lm.data.writer import done_pieces, finish
+from tpu_lm.data.writer import done_pieces
 
 # Starting processes takes longer than one needs for less than this.
 BYTES_WORTH_PROCESSES = 32e6
@@ -113,9 +114,11 @@ def _remove_unfinished(parent: Folder, split: str, name: str) -> None:
     return  # without a lock nobody knows whether it is being built
   for path in sorted(parent.path.glob(f'{split}-*')):
     mine = path.is_dir() and path.name.rpartition('-')[0] == split
-    if mine and path.name != name and not (path / MANIFEST).exists():
+    if not mine or path.is_symlink() or path.name == name:
+      continue
+    if not (path / MANIFEST).exists():
       say(f'removing {path}: never finished, and of other data or settings')
-      shutil.rmtree(path)
+      LocalFolder(path).clear()
 
 
 def _write_missing(job: Job, sizes: list[int], write: WritePieces) -> None:
@@ -131,10 +134,19 @@ def _write_missing(job: Job, sizes: list[int], write: WritePieces) -> None:
     say(f'{job.title}: {len(done):,} of them are done already')
   if missing:
     write(job, missing, len(done))
-  change = _change(job.header.dependencies, job.recipe.header().dependencies)
+  before, after = job.header.dependencies, job.recipe.header().dependencies
+  lost = _lost(before, after)
+  if lost:  # a network that is down looks the same: the pieces are right
+    raise UserError(
+      f'{job.title}: {lost} is gone or can not be reached any more. Shards that'
+      ' are done are kept: build it again'
+    )
+  change = _change(before, after)
   if change:
+    store = open_folder(job.url)
     # The same data may come back, and with them this folder's name.
-    open_folder(job.url).clear()
+    if Manifest.read(store) is None:  # else another builder was in time
+      store.clear()
     raise UserError(
       f'{job.title}: {change} while its store was being built. Build it again'
       ' when nothing writes there any more'
@@ -168,6 +180,16 @@ def _choose(job: Job, sizes: dict[int, int], processes: int | None) -> int:
     much = sum(sizes.values()) >= BYTES_WORTH_PROCESSES
     processes = (os.cpu_count() or 1) if much else 1
   return min(processes, len(sizes))
+
+
+def _lost(before: Dependencies, after: Dependencies) -> str:
+  """A file that is not found any more, if all that is found is as it was."""
+  same = before.files.items() >= after.files.items()
+  lost = before.files.keys() - after.files.keys()
+  bare = [
+    dataclasses.replace(one, patterns=[], files={}) for one in (before, after)
+  ]
+  return min(lost) if same and lost and bare[0] == bare[1] else ''
 
 
 def _change(before: Dependencies, after: Dependencies) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from tpu_lm.checks import require
 from tpu_lm.data.build import build_store
 from tpu_lm.data.contamination import Contamination
-from tpu_lm.data.dependencies import FILE, Dependencies, Verdict, examine
+from tpu_lm.data.dependencies import Dependencies, Verdict, examine
 from tpu_lm.data.fingerprint import code_of
 from tpu_lm.data.fingerprint import recipe as recipe_hash
 from tpu_lm.data.freshness import judge_files, judge_task
@@ -106,8 +106,8 @@ class Corpus:
     """
     reason = ''
     for directory in self._stores(task, split):
-      [content] = open_folder(directory).read([FILE])
-      verdict = self._judge(task, split, Dependencies.from_bytes(content))
+      recorded = Dependencies.read(open_folder(directory))
+      verdict = self._judge(task, split, recorded)
       if verdict.usable:
         if verdict.note:
           say(f'{task}/{split}: {verdict.note}')
@@ -151,7 +151,8 @@ class Corpus:
       return {name: 1.0}
     rates = None if registered(name) else self._remembered(name)
     if rates is None:
-      provider, modules = find_provider(name, self.modules)
+      files = [files.name for files in self.files]
+      provider, modules = find_provider(name, self.modules, files)
       tasks = getattr(provider, 'tasks', [])
       rates = {task.name: provider.get_rate(task) for task in tasks}
       rates = rates or {name: 1.0}

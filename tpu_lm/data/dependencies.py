@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tpu_lm.checks import UserError
+from tpu_lm.data.folder import Folder
 from tpu_lm.data.sources import listing
 
 FILE = 'dependencies.json'
@@ -51,9 +52,20 @@ class Dependencies:
   files: dict[str, list[int | str]] = dataclasses.field(default_factory=dict)
 
   @classmethod
-  def from_bytes(cls, content: bytes) -> 'Dependencies':
-    """Reads the content of `dependencies.json`."""
-    return cls(**json.loads(content))
+  def read(cls, folder: Folder) -> 'Dependencies':
+    """Reads `dependencies.json` of a finished store.
+
+    Raises:
+      UserError: it is missing or damaged.
+    """
+    try:
+      [content] = folder.read([FILE])
+      return cls(**json.loads(content))
+    except (FileNotFoundError, ValueError, TypeError):
+      raise UserError(
+        f'{folder.url}/{FILE} is missing or damaged: delete the folder, and'
+        ' it is built again'
+      ) from None
 
   def hash(self) -> str:
     """Names the store: 16 hexadecimal digits of all of this."""

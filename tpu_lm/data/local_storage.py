@@ -5,6 +5,7 @@ import fcntl
 import functools
 import os
 import shutil
+import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -27,7 +28,8 @@ class LocalFolder:
   def sizes(self, prefix: str = '') -> dict[str, int | None]:
     """See `Folder`."""
     found = {}
-    for folder, _, files in os.walk(self.path):
+    # A store may be on another disk, behind a link.
+    for folder, _, files in os.walk(self.path, followlinks=True):
       below = os.path.relpath(folder, self.path)
       for file in files:
         name = file if below == '.' else f'{below}/{file}'
@@ -58,8 +60,9 @@ class LocalFolder:
 
   def clear(self) -> None:
     """See `Folder`."""
-    if self.path.exists():
-      shutil.rmtree(self.path)
+    with _refusals(self.path):
+      if self.path.exists():
+        shutil.rmtree(self.path)
 
   def clean(self) -> None:
     """See `Folder`."""
@@ -77,11 +80,12 @@ class LocalFolder:
       self.path.mkdir(parents=True, exist_ok=True)
       file = (self.path / name).open('w')
     with file:
-      try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-      except BlockingIOError:
-        say(note)
-        fcntl.flock(file, fcntl.LOCK_EX)
+      with _refusals(self.path / name):  # some network disks have no locks
+        try:
+          fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+          say(note)
+          fcntl.flock(file, fcntl.LOCK_EX)
       yield
 
 
@@ -121,7 +125,8 @@ def _read_range(file: _OpenFile, start: int, stop: int) -> bytes:
 
 def replace_file(path: Path, stretches: Iterable[bytes]) -> None:
   """Writes beside a path and renames, so that it is there only if whole."""
-  partial = path.with_name(f'.{path.name}.{os.getpid()}{PARTIAL}')
+  # Other threads and machines may be writing the same file.
+  partial = path.with_name(f'.{path.name}.{uuid.uuid4().hex}{PARTIAL}')
   with _refusals(path):
     path.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -73,7 +73,7 @@ class Manifest:
     except (ValueError, TypeError, KeyError):
       raise UserError(
         f'{folder.url}/{MANIFEST} is damaged: delete it, and the store is'
-        ' finished anew from its pieces'
+        ' built again'
       ) from None
 
   def files(self) -> dict[str, int]:

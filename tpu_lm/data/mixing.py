@@ -196,4 +196,5 @@ def _check_weights(key: str, weights: Any) -> None:
       weight,
       'must be a finite number >= 0',
     )
-  require(sum(weights.values()) > 0, key, weights, 'must not all be 0')
+  good = 0 < sum(weights.values()) < math.inf
+  require(good, key, weights, 'must have a finite sum above 0')

@@ -1,6 +1,7 @@
 """Rows of whole examples: row `cursor` is a pure function of store and seed."""
 
 import collections
+import functools
 
 import numpy as np
 
@@ -36,6 +37,7 @@ class PackedRows:
     mask_documents: bool = True,
   ):
     """Packs a store's documents; arguments and errors as of `open_rows`."""
+    where = f'{name} ({store.manifest.split})'
     sizes = np.diff(store.offsets) - 1
     self.left_out = int(np.count_nonzero(sizes > sequence_length))
     longest = int(sizes.max(initial=0))
@@ -44,12 +46,12 @@ class PackedRows:
     unused, counts[0] = int(counts[0]), 0
     if not counts.any():
       raise UserError(
-        f'{name}: none of its {len(sizes):,} documents fits whole into a row of'
-        f' sequence_length {sequence_length} (the longest needs {longest})'
+        f'{where}: none of its {len(sizes):,} documents fits whole into a row'
+        f' of sequence_length {sequence_length} (the longest needs {longest})'
       )
     if self.left_out:
-      progress.say(
-        f'{name} ({store.manifest.split}): {self.left_out:,} of'
+      _say_once(
+        f'{where}: {self.left_out:,} of'
         f' {len(sizes):,} documents do not fit whole into rows of'
         f' sequence_length {sequence_length} and are left out (the longest'
         f' needs {longest})'
@@ -106,6 +108,12 @@ class PackedRows:
     ranks = permute_groups(ranks, self._counts[lengths], groups)
     numbers = self._documents[self._first_document[lengths] + ranks]
     return rows, numbers.astype(np.int64)
+
+
+@functools.cache
+def _say_once(line: str) -> None:
+  """Says it once in a process, however often these rows are opened."""
+  progress.say(line)
 
 
 class _KindTable:

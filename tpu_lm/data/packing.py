@@ -1,8 +1,8 @@
 """From stored tokens to a batch: targets, weights, segments, positions.
 
 A causal row is S + 1 consecutive tokens of a store: the first S are read and
-the last S predicted, so neighbouring rows share one token and no token of a
-store goes unpredicted but the first of each document.
+the last S predicted, so neighbouring rows share one token and no token of
+theirs goes unpredicted but the first of each document.
 
 A packed row holds whole documents. A document of n tokens takes n - 1 places,
 for its last token is never read: what would follow is another document.

@@ -13,6 +13,7 @@ import json
 import numpy as np
 
 STRETCH = 1024  # cursors worked out at once
+EPOCHS = 8  # of them at most: each epoch has an order of its own to work out
 KEPT = 1024  # stretches that are kept, 8 KB each
 ROUNDS = 8  # even, so that unequal halves end up where they began
 
@@ -52,21 +53,33 @@ def reshuffle(cursors: np.ndarray, size: int, *key: int | str) -> np.ndarray:
   Returns:
     i64[n], each in [0, size).
   """
-  stretches, places = np.divmod(np.asarray(cursors, np.int64), STRETCH)
-  for stretch in np.unique(stretches):
-    here = stretches == stretch
-    places[here] = _stretch(int(stretch), size, *key)[places[here]]
+  cursors = np.asarray(cursors, np.int64)
+  length = min(STRETCH, EPOCHS * size)
+  stretches, places = np.divmod(cursors, length)
+  numbers = np.unique(stretches)
+  if len(numbers) > 2:  # scattered, or enough of them to be worth it
+    return _orders(cursors, size, *key)
+  for number in numbers:
+    here = stretches == number
+    places[here] = _stretch(int(number), length, size, *key)[places[here]]
   return places
 
 
 @functools.lru_cache(KEPT)
-def _stretch(number: int, size: int, *key: int | str) -> np.ndarray:
-  """What `reshuffle` gives for the next STRETCH cursors of many.
+def _stretch(
+  number: int, length: int, size: int, *key: int | str
+) -> np.ndarray:
+  """What `reshuffle` gives for the next `length` cursors of many.
 
   A few numbers take as long as a thousand, and a source's cursors come in
   their order, so a thousand are worked out and kept.
   """
-  cursors = np.arange(number * STRETCH, (number + 1) * STRETCH)
+  cursors = np.arange(number * length, (number + 1) * length)
+  return _orders(cursors, size, *key)
+
+
+def _orders(cursors: np.ndarray, size: int, *key: int | str) -> np.ndarray:
+  """Works out `reshuffle`, epoch by epoch."""
   epochs, places = np.divmod(cursors, size)
   for epoch in np.unique(epochs):
     here = epochs == epoch

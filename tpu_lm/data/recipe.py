@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tpu_lm.checks import UserError, nearest
-from tpu_lm.data.dependencies import Dependencies, list_files
+from tpu_lm.data.dependencies import Dependencies
 from tpu_lm.data.document import (
   BadRecord,
   Document,
@@ -18,6 +18,7 @@ from tpu_lm.data.document import (
   make_documents,
 )
 from tpu_lm.data.fingerprint import code_of, module_of
+from tpu_lm.data.sources import listing
 from tpu_lm.data.sources.files import SPLITS, Files
 from tpu_lm.data.sources.parts import Shard
 from tpu_lm.data.vocabularies import Vocabulary
@@ -103,7 +104,7 @@ class FilesRecipe:
       definition=self.definition(),
       **code_of(_foreign(example, self.vocabulary), self._packages()),
       patterns=patterns,
-      files=list_files(patterns),
+      files=listing.list_files(patterns),
     )
     return StoreHeader(
       task=self.task,

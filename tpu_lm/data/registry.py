@@ -53,13 +53,14 @@ def vocabulary_adapter() -> ModuleType:
 
 
 def find_provider(
-  name: str, modules: Sequence[str]
+  name: str, modules: Sequence[str], others: Sequence[str] = ()
 ) -> tuple[Any, tuple[str, ...]]:
   """Finds a seqio Task or Mixture by name.
 
   Args:
     name: the task's or mixture's.
     modules: those that register tasks; they are imported.
+    others: names of other kinds of data, for what an error suggests.
 
   Returns:
     The provider, and the one of `modules` that registered it. Where that
@@ -69,7 +70,7 @@ def find_provider(
     UserError: no module registers it, or one can't be imported.
   """
   if not modules and sys.modules.get('seqio') is None:
-    raise _unknown(name, modules, ())  # without the seconds of an import
+    raise _unknown(name, modules, others)  # without the seconds of an import
   seqio = load_seqio()
   origin = {}
   for module in modules:
@@ -77,7 +78,7 @@ def find_provider(
       origin[added] = (module,)
   names = {*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()}
   if name not in names:
-    raise _unknown(name, modules, names)
+    raise _unknown(name, modules, names.union(others))
   return seqio.get_mixture_or_task(name), origin.get(name, tuple(modules))
 
 

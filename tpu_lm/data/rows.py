@@ -51,8 +51,8 @@ def open_rows(
     mask_documents: whether attention (and loss) stop at documents' ends.
 
   Raises:
-    UserError: the store has not tokens enough for one row, or no document of
-      it fits into one.
+    UserError: the store has one token only, or is of whole documents and none
+      fits into a row.
   """
   reader = PackedRows if store.manifest.whole else TextRows
   return reader(store, sequence_length, seed, name, mask_documents)
@@ -63,7 +63,8 @@ class TextRows:
 
   The store is cut into blocks of `sequence_length` tokens; each epoch reads
   every block once, in an order of its own. A row is a block and the token
-  after it (the last target), hence `sequence_length + 1` tokens.
+  after it (the last target), hence `sequence_length + 1` tokens; the store's
+  last block, if it is shorter, is padded.
 
   Attributes:
     rows_per_epoch: the number of blocks.
@@ -79,12 +80,11 @@ class TextRows:
   ):
     """Cuts a store into rows; arguments and errors as of `open_rows`."""
     assert not store.manifest.masked, f'{name}: masked, but not whole'
-    if store.num_tokens < sequence_length + 1:
+    if store.num_tokens < 2:
       raise UserError(
-        f'{name} has {store.num_tokens:,} tokens: too few for one row of'
-        f' sequence_length {sequence_length} (and the token after it)'
+        f'{name} ({store.manifest.split}) has one token: nothing to predict'
       )
-    self.rows_per_epoch = (store.num_tokens - 1) // sequence_length
+    self.rows_per_epoch = -(-(store.num_tokens - 1) // sequence_length)
     self._store = store
     self._length = sequence_length
     self._key = (seed, name)
@@ -93,5 +93,11 @@ class TextRows:
   def read(self, cursors: np.ndarray) -> dict[str, np.ndarray]:
     """Reads rows by number, see `Rows.read`."""
     blocks = reshuffle(cursors, self.rows_per_epoch, *self._key)
-    tokens, starts = self._store.gather(blocks * self._length, self._length + 1)
-    return packing.causal(tokens, starts, self._mask_documents)
+    starts = blocks * self._length
+    tokens, begun = self._store.gather(starts, self._length + 1)
+    batch = packing.causal(tokens, begun, self._mask_documents)
+    left = self._store.num_tokens - 1 - starts  # to predict, to the very end
+    for row in np.flatnonzero(left < self._length):
+      for value in batch.values():
+        value[row, left[row] :] = 0
+    return batch

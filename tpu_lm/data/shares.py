@@ -50,7 +50,8 @@ class Shares:
         good, must = stop is not None, "is needed: the phase's length"
         require(good, 'BatchBuilder.steps', steps, must)
         tokens = int((stop - step) * tokens_per_step * (1 - fraction))
-        weights = _resolved(corpus, weights, tokens, tokens_per_step)
+        # At least one, as all may be replayed.
+        weights = _resolved(corpus, weights, max(1, tokens), tokens_per_step)
       weights = _tasks(corpus, weights)
       parts = [_scaled(weights, 1 - fraction), _scaled(replayed, fraction)]
       self._at[step] = _integers(_sum(parts))

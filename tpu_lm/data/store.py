@@ -145,15 +145,20 @@ class TokenStore:
 
     Args:
       starts: i64[n], first token of each stretch.
-      length: tokens in a stretch; start + length is at most `num_tokens`.
+      length: tokens in a stretch, 0 beyond the store's end.
 
     Returns:
       tokens i32[n, length]; and where in them documents start behind the
       first place: rows i64[k] and places i64[k], in their order.
     """
     starts = np.asarray(starts, np.int64)
-    tokens = self._tokens(starts, np.full(len(starts), length))
-    return tokens.reshape(len(starts), length), self._starts(starts, length)
+    lengths = np.minimum(length, self.num_tokens - starts)
+    tokens = self._tokens(starts, lengths)
+    if len(tokens) < len(starts) * length:
+      padded = np.zeros((len(starts), length), np.int32)
+      padded[np.arange(length) < lengths[:, None]] = tokens
+      tokens = padded
+    return tokens.reshape(len(starts), length), self._starts(starts, lengths)
 
   def gather_tokens(
     self, starts: np.ndarray, lengths: np.ndarray
@@ -207,10 +212,10 @@ class TokenStore:
     return b''.join(self._folder.read_ranges(requests))
 
   def _starts(
-    self, starts: np.ndarray, length: int
+    self, starts: np.ndarray, lengths: np.ndarray
   ) -> tuple[np.ndarray, np.ndarray]:
     """The rows and places at which documents start, as of `gather`."""
-    ends = starts + length - 1
+    ends = starts + lengths - 1
     first, last = np.searchsorted(self.offsets, [starts, ends], side='right')
     counts = last - first
     rows = np.repeat(np.arange(len(starts)), counts)

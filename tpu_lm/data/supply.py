@@ -48,7 +48,7 @@ class Supply:
     self.limits = {}
     for name, epochs in self._epochs.items():
       key = f'Mixture.max_epochs[{name!r}]'
-      must = f'is for no source of the mixture.{nearest(name, rows_per_epoch)}'
+      must = f'is for nothing that is read.{nearest(name, rows_per_epoch)}'
       require(name in rows_per_epoch, key, epochs, must)
       # As it is written: 0.29 of 100 rows are 29, not 28.999999999999996.
       limit = int(Fraction(str(epochs)) * rows_per_epoch[name])

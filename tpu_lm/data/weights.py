@@ -163,6 +163,7 @@ class FixedTokens:
     _check_names(key, tuple(self.tokens))
     for name, count in self.tokens.items():
       check_number(f'{key}[{name!r}]', count, above=0)
+    check_number(f'the sum of {key}', self.total, above=0)
 
   @property
   def sources(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Writing a token store: a piece for each shard of its source, then the rest.
+"""Writing a token store: a piece for each shard of its source.
 
 Pieces are written by any number of processes, in any order, again if need be:
 the same shard gives the same bytes. A piece is there when its JSON file is.
@@ -14,14 +14,12 @@ from typing import Any
 import numpy as np
 
 from tpu_lm.checks import UserError
-from tpu_lm.data import dependencies as dependencies_module
-from tpu_lm.data.contamination import Contamination, merge
-from tpu_lm.data.content_hash import chain, digest, fingerprint
+from tpu_lm.data.contamination import Contamination
+from tpu_lm.data.content_hash import chain, digest
 from tpu_lm.data.dependencies import Dependencies
 from tpu_lm.data.document import Document
 from tpu_lm.data.folder import Folder
-from tpu_lm.data.manifest import DOCUMENTS, MANIFEST, Manifest, part_name
-from tpu_lm.data.store import TokenStore
+from tpu_lm.data.manifest import part_name
 
 # A shard of more bytes of tokens than this gets several files, so that what a
 # writer holds in memory is bounded. They are cut between documents.
@@ -105,7 +103,7 @@ def write_piece(
     'counts': dict(sorted(counts.items())),
     'contamination': overlap.result() if overlap else {},
   }
-  folder.write(piece_name(shard), _json(record))
+  folder.write(piece_name(shard), to_json(record))
   return record
 
 
@@ -132,87 +130,6 @@ def done_pieces(
     if same and lengths_name(shard) in files:
       pieces[shard] = record
   return pieces
-
-
-def finish(
-  folder: Folder,
-  header: StoreHeader,
-  shards: int,
-  contamination: Contamination | None = None,
-) -> TokenStore:
-  """Makes a store of pieces. Doing it again changes nothing.
-
-  Args:
-    folder: of the store, with all pieces.
-    header: what is known of the store.
-    shards: how many pieces there must be.
-    contamination: as of the pieces.
-
-  Returns:
-    The store.
-
-  Raises:
-    UserError: a piece is missing, or there are no tokens in any; in the
-      latter case nothing is left.
-  """
-  if Manifest.read(folder) is None:
-    found = done_pieces(folder, contamination)
-    missing = sorted({*range(shards)} - {*found})
-    if missing:
-      raise UserError(
-        f'{folder.url}: {len(missing)} of {shards} pieces are missing, the'
-        f' first is {piece_name(missing[0])}. Is this folder on storage that'
-        ' all who wrote them share?'
-      )
-    _finish(folder, header, [found[shard] for shard in range(shards)])
-  folder.delete(list(folder.sizes('lengths-')))
-  return TokenStore(folder.url)
-
-
-def _finish(
-  folder: Folder, header: StoreHeader, pieces: list[dict[str, Any]]
-) -> None:
-  if not any(piece['documents'] for piece in pieces):
-    folder.clear()
-    raise UserError(f'{header.task}: split {header.split!r} has no tokens')
-  lengths = b''.join(folder.read([lengths_name(n) for n in range(len(pieces))]))
-  offsets = np.zeros(len(lengths) // 8 + 1, '<i8')
-  np.cumsum(np.frombuffer(lengths, '<i8'), out=offsets[1:])
-  counts = Counter()
-  content = documents = 0
-  for piece in pieces:
-    counts.update(piece['counts'])
-    content = chain(content, int(piece['hash'], 16), piece['documents'])
-    documents += piece['documents']
-  manifest = Manifest(
-    task=header.task,
-    split=header.split,
-    num_tokens=int(offsets[-1]),
-    num_documents=documents,
-    num_bytes=sum(piece['bytes'] for piece in pieces),
-    vocabulary_size=header.vocabulary_size,
-    dtype=header.dtype.name,
-    vocabulary=header.vocabulary,
-    whole=header.whole,
-    masked=header.masked,
-    pieces=[piece['tokens'] for piece in pieces],
-    counts=dict(sorted(counts.items())),
-    contamination=merge(piece['contamination'] for piece in pieces),
-    fingerprint=fingerprint(
-      content,
-      documents,
-      header.vocabulary_size,
-      header.vocabulary.get('hash', ''),
-      header.whole,
-      header.masked,
-    ),
-  )
-  folder.write(DOCUMENTS, offsets.tobytes())
-  manifest.check_files(folder)
-  folder.write(
-    dependencies_module.FILE, _json(dataclasses.asdict(header.dependencies))
-  )
-  folder.write(MANIFEST, _json(dataclasses.asdict(manifest)))
 
 
 class _Piece:
@@ -289,5 +206,6 @@ def _sought(results: dict[str, Any]) -> dict[str, Any]:
   return {name: (one['n'], one['hash']) for name, one in results.items()}
 
 
-def _json(content: Any) -> bytes:
+def to_json(content: Any) -> bytes:
+  """JSON for people, the same bytes for the same content."""
   return (json.dumps(content, indent=1, sort_keys=True) + '\n').encode()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from tpu_lm.data.batches import validation_batches
+from tpu_lm.data.validation import validation_batches
 from tpu_lm.sharding import batch_shardings
 from tpu_lm.step import make_eval_step
 from tpu_lm.tree import Tree

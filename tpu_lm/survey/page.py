@@ -72,11 +72,14 @@ def survey(
     UserError: a source is unknown, or its data are bad.
   """
   stores = {name: corpus.open(name, 'train') for name in names}
-  facts = []
+  facts, troubles = [], []
   for name, store in stores.items():
-    held_out = _validation(corpus, name)
-    facts += [facts_of(one) for one in (store, held_out) if one]
-  yield _part('Sources', source_table(facts))
+    facts.append(facts_of(store))
+    try:
+      facts.append(facts_of(corpus.open(name, 'validation')))
+    except UserError as error:
+      troubles.append(Text(f'{name} has no validation split: {error}', 'red'))
+  yield _part('Sources', Group(source_table(facts), *troubles))
   train = [one for one in facts if one.split == 'train']
   yield _heading('Tokens a document')
   yield histograms(train)
@@ -122,8 +125,10 @@ def show(
     output: the page's path; None for none.
 
   Raises:
-    UserError: the page's folder does not exist.
+    UserError: the page's folder does not exist, or the page is a folder.
   """
+  if output and output.is_dir():
+    raise UserError(f'--output={output}: is a folder, not a page')
   if output and not output.parent.is_dir():
     raise UserError(f'--output={output}: there is no folder {output.parent}')
   terminal = Console()
@@ -160,14 +165,6 @@ def _rows(
 
 def _tasks(corpus: Corpus, names: Iterable[str]) -> set[str]:
   return {task for name in names for task in corpus.expand(name)}
-
-
-def _validation(corpus: Corpus, name: str) -> TokenStore | None:
-  """The held-out split; None for a source that has none."""
-  try:
-    return corpus.open(name, 'validation')
-  except UserError:
-    return None
 
 
 def _decoder(corpus: Corpus, store: TokenStore) -> tuple[Decode | None, int]:

@@ -21,6 +21,8 @@ def test_bad_records_are_told():
     BadRecord, match=re.escape("no field 'text' (it has 'txt', 'url')")
   ):
     Text().pieces({'txt': 'x', 'url': 'y'})
+  with pytest.raises(BadRecord, match="field 'text' is null"):
+    Text().pieces({'text': None})
   with pytest.raises(BadRecord, match="field 'text' is list, not text"):
     Text().pieces({'text': ['x']})
   with pytest.raises(BadRecord, match=r"'k7', \.\.\.\)"):

@@ -176,6 +176,7 @@ def test_a_storage_whose_package_is_missing_is_told(monkeypatch):
   ('fields', 'message'),
   [
     ({'name': 'a b', 'path': 'x'}, 'Files.name'),
+    ({'name': '..', 'path': 'x'}, 'Files.name'),  # it names a folder
     ({'name': 3, 'path': 'x'}, 'Files.name = 3'),
     ({'name': 'a', 'path': ''}, 'Files.path'),
     ({'name': 'a', 'path': ()}, 'Files.path'),

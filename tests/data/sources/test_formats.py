@@ -2,6 +2,7 @@
 
 import collections
 import gzip
+import hashlib
 import lzma
 
 import fsspec
@@ -97,6 +98,18 @@ def test_a_broken_off_file_is_told_or_counted(name, formats, tmp_path, capsys):
   if kind_of(name)[1] or kind_of(name)[0] in BLOCKS:
     assert counts['damaged files'] == 1
     assert f'{name}: damaged' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('suffix', ['gz', 'xz', 'zst'])
+def test_what_comes_before_the_damage_is_read(suffix, tmp_path):
+  texts = [hashlib.sha512(bytes([i])).hexdigest() * 9 for i in range(256)]
+  compress = {'gz': gzip.compress, 'xz': lzma.compress, 'zst': made.zstandard}
+  stored = compress[suffix](made.json_lines(texts))
+  path = tmp_path / f'a.jsonl.{suffix}'
+  path.write_bytes(stored[: len(stored) * 3 // 4])
+  read = made.read(made.files(path, on_error='skip'))
+  assert read == texts[: len(read)]
+  assert len(read) > len(texts) / 3
 
 
 @pytest.mark.parametrize('name', [*names(), 'a.txt'])

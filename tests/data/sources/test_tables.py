@@ -32,7 +32,7 @@ def read(path, fields=('text',)):
     (b'text\n' + b'x' * 500_000, ['x' * 500_000], []),
     (b'text,n\nx,1\ny\nz,1\n', ['x', 'z'], ['line 3: 1 cells in 2 columns']),
     (b'text,n\n"a\nb",1\ny\n', ['a\nb'], ['line 4: 1 cells in 2 columns']),
-    (b'n,text\n1,\xff\n2,y\n', ['y'], ["line 2: field 'text' holds half"]),
+    (b'n,text\n1,\xff\n2,y\n', ['y'], ["line 2: field 'text' is not UTF-8"]),
     (b'text,n\nx,\xff\n', ['x'], []),
     (b'text\nx\n"y\nz\n', ['x'], ['line 3: unexpected end of data']),
     (b'text\nx\n"y"y\nz\n', ['x', 'z'], ["line 3: ',' expected after"]),
@@ -50,12 +50,19 @@ def test_rows_of_csv(data, texts, told, tmp_path):
     assert line.startswith(start)
 
 
-def test_a_csv_without_names_of_columns_is_told(tmp_path):
+@pytest.mark.parametrize(
+  ('data', 'why'),
+  [
+    (b'"te"xt\nx\n', ''),
+    (b'text,\xff\nx\n', 'the header is not UTF-8'),
+    ('text\nx\n'.encode('utf-16'), 'the header is not UTF-8'),
+  ],
+)
+def test_a_csv_without_names_of_columns_is_told(data, why, tmp_path):
   path = tmp_path / 'a.csv'
-  for data in (b'"te"xt\nx\n', b'text,\xff\nx\n'):
-    path.write_bytes(data)
-    with pytest.raises(UserError, match=r'a.csv: no names of columns'):
-      made.read(made.files(path, on_error='fail'))
+  path.write_bytes(data)
+  with pytest.raises(UserError, match=rf'a.csv: no names of columns: {why}'):
+    made.read(made.files(path, on_error='fail'))
 
 
 @pytest.mark.parametrize('kind', ['parquet', 'arrow'])
@@ -74,6 +81,23 @@ def test_bytes_that_are_not_utf8(kind, tmp_path):
     records, told = read(path)
     assert records == [{'text': 'one'}, {'text': 'three'}]
     assert told == ['row 2: not UTF-8 at byte 0']
+
+
+@pytest.mark.parametrize('compression', [None, 'zstd'])
+def test_arrow_files_are_read_as_streams_are(compression, tmp_path):
+  table = pyarrow.table({'text': [f'{i}' for i in range(9)]})
+  table = table.set_column(0, 'text', table['text'].dictionary_encode())
+  path = tmp_path / 'a.arrow'
+  options = pyarrow.ipc.IpcWriteOptions(compression=compression)
+  with pyarrow.ipc.new_file(path, table.schema, options=options) as writer:
+    writer.write_table(table, max_chunksize=2)
+  records, _ = read(path)
+  assert records == table.to_pylist()
+  parts = [part for part, _ in reader_of('a.arrow').split(str(path), 9, 1)]
+  assert len(parts) == 5
+  reader = reader_of('a.arrow').read
+  split = [r for part in parts for _, r in reader(part, ('text',), None)]
+  assert split == records
 
 
 @pytest.mark.parametrize('kind', ['parquet', 'arrow'])

@@ -74,6 +74,8 @@ def text_at(record: Mapping[str, Any], field: str) -> str:
     return value
   if value is not None:
     raise BadRecord(f'field {field!r} is {type(value).__name__}, not text')
+  if field in record:
+    raise BadRecord(f'field {field!r} is null')
   names = [repr(name) for name in list(record)[:_MOST_KEYS]]
   more = ', ...' if len(record) > _MOST_KEYS else ''
   raise BadRecord(f'no field {field!r} (it has {", ".join(names)}{more})')

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from tpu_lm.checks import require
+from tpu_lm.data.document import BadRecord
 from tpu_lm.data.examples.fields import check_field, text_at, top_level
 
 
@@ -36,4 +37,7 @@ class Text:
 
   def pieces(self, record: Mapping[str, Any]) -> list[tuple[str, bool]]:
     """One piece, predicted; see `Example`."""
-    return [(text_at(record, self.field), True)]
+    try:
+      return [(text_at(record, self.field), True)]
+    except BadRecord as error:
+      raise BadRecord(f'{error}; Text.field names the one to read') from None

@@ -1,4 +1,8 @@
-"""Arrow streams, as Hugging Face `datasets` saves them (save_to_disk)."""
+"""Arrow's streams, as Hugging Face `datasets` saves them, and its files.
+
+A file is a stream between a magic word and an index, which is not needed here
+(https://arrow.apache.org/docs/format/Columnar.html#ipc-file-format).
+"""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,6 +12,7 @@ from tpu_lm.data.sources.arrow_rows import rows_of, select_columns
 from tpu_lm.data.sources.listing import is_url, open_binary
 from tpu_lm.data.sources.parts import Bad, Damaged, Part, Place, cut
 
+_MAGIC = b'ARROW1\0\0'
 _ROWS = 64  # converted at a time; a row may be large
 
 
@@ -54,6 +59,8 @@ def _open(path: str) -> Iterator[Any]:
   opened = open_binary(path) if is_url(path) else pyarrow.memory_map(path)
   with opened as stored:
     try:
+      if stored.read(len(_MAGIC)) != _MAGIC:
+        stored.seek(0)
       yield pyarrow.ipc.open_stream(stored)
     except (pyarrow.ArrowException, OSError) as error:
       raise Damaged(f'{path}: damaged: {error}') from error

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from tpu_lm.data.document import BadRecord
-from tpu_lm.data.sources.parsing import check_text
 from tpu_lm.data.sources.parts import Bad, Damaged, Part, Place
 from tpu_lm.data.sources.streams import BYTE_ORDER_MARK, open_stream
 
@@ -27,7 +26,7 @@ def read(
     rows = csv.reader(_lines(stream), strict=True)
     try:
       columns = next(rows, [])
-      check_text({'the header': columns}, ['the header'])
+      _check_utf8('the header', '\n'.join(columns))
     except (csv.Error, BadRecord) as error:
       raise Damaged(f'{part.path}: no names of columns: {error}') from error
     while True:
@@ -45,7 +44,7 @@ def read(
 
 
 def _lines(stream: BinaryIO) -> Iterator[str]:
-  """What is not UTF-8 becomes lone surrogates, which check_text finds."""
+  """What is not UTF-8 becomes lone surrogates, which _check_utf8 finds."""
   line = stream.readline().removeprefix(BYTE_ORDER_MARK)
   while line:
     yield line.decode(errors='surrogateescape')
@@ -58,5 +57,13 @@ def _record(
   if cells and len(cells) != len(columns):
     raise BadRecord(f'{len(cells)} cells in {len(columns)} columns')
   record = dict(zip(columns, cells))
-  check_text(record, fields)
+  for field in fields:
+    _check_utf8(f'field {field!r}', record.get(field, ''))
   return record
+
+
+def _check_utf8(what: str, text: str) -> None:
+  try:
+    text.encode()
+  except UnicodeEncodeError as error:
+    raise BadRecord(f'{what} is not UTF-8') from error

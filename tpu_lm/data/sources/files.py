@@ -67,10 +67,10 @@ class Files:
 
   def __post_init__(self):
     require(
-      isinstance(self.name, str) and re.fullmatch(r'[\w.]+', self.name),
+      isinstance(self.name, str) and re.fullmatch(r'\w[\w.]*', self.name),
       'Files.name',
       self.name,
-      'must be made of letters, digits, _ and .',
+      'must be letters, digits, _ and ., not . first (it names a folder)',
     )
     for field in ('path', 'validation_path'):
       value = getattr(self, field)

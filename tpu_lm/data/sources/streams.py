@@ -47,15 +47,30 @@ def open_stream(path: str) -> Iterator[BinaryIO]:
 
 def _gz(stored: BinaryIO) -> BinaryIO:
   # Without a buffer around it each line would cost a call in Python.
-  return io.BufferedReader(gzip.GzipFile(fileobj=stored), _BUFFER)
+  return io.BufferedReader(_Little(gzip.GzipFile(fileobj=stored)), _BUFFER)
 
 
 def _xz(stored: BinaryIO) -> BinaryIO:
-  return io.BufferedReader(lzma.LZMAFile(stored), _BUFFER)
+  return io.BufferedReader(_Little(lzma.LZMAFile(stored)), _BUFFER)
 
 
 def _zst(stored: BinaryIO) -> BinaryIO:
   return io.BufferedReader(_Zstandard(stored), _BUFFER)
+
+
+class _Little(io.RawIOBase):
+  """Gives what it has at once, so that of a broken file nothing is lost."""
+
+  def __init__(self, stream: BinaryIO):
+    self._stream = stream
+
+  def readable(self) -> bool:
+    return True
+
+  def readinto(self, buffer: memoryview) -> int:
+    data = self._stream.read1(len(buffer))
+    buffer[: len(data)] = data
+    return len(data)
 
 
 class _Zstandard(io.RawIOBase):

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from tpu_lm.checks import UserError, check_number, require
 from tpu_lm.data.progress import say
@@ -68,7 +69,8 @@ def train_sentence_piece(
 
   Raises:
     UserError: a wrong argument, too little text for the size, too small a
-      size for the text's characters, or another model has this name.
+      size for the text's characters, another model has this name, or it
+      can not be written.
   """
   key = 'train_sentence_piece'
   require(kind in KINDS, f'{key}.kind', kind, f'must be one of {KINDS}')
@@ -79,6 +81,7 @@ def train_sentence_piece(
     check_number(f'{key}.{name}', value, least=least)
     require(value == int(value), f'{key}.{name}', value, 'must be whole')
   path = f'{prefix}.model'
+  storage = _storage(path)
   start = time.monotonic()
   lines, used = _sample(texts, sample_bytes)
   if not lines:
@@ -88,7 +91,10 @@ def train_sentence_piece(
     f' text in {len(lines):,} lines'
   )
   data = _train(lines, size, kind)
-  _write(path, data)
+  try:
+    _write(path, *storage, data)
+  except OSError as error:
+    raise UserError(f'{path}: can not be written: {error}') from error
   say(f'{path}: done, {time.monotonic() - start:.1f} s')
   return SentencePiece(path)
 
@@ -159,11 +165,18 @@ def _explain(message: str, size: int) -> str:
   return f'SentencePiece could not train: {message}'
 
 
-def _write(path: str, data: bytes) -> None:
-  """Writes the whole file or none; an equal one may be there already."""
+def _storage(path: str) -> tuple[Any, str]:
+  """The file system of a path or URL, and the place in it."""
   import fsspec
 
-  files, place = fsspec.core.url_to_fs(path)
+  try:
+    return fsspec.core.url_to_fs(path)
+  except (ImportError, ValueError) as error:
+    raise UserError(f'{path}: can not be written: {error}') from error
+
+
+def _write(path: str, files: Any, place: str, data: bytes) -> None:
+  """Writes the whole file or none; an equal one may be there already."""
   if files.exists(place):
     if files.cat_file(place) != data:
       raise UserError(

@@ -1,0 +1,54 @@
+"""The held-out rows that a source is evaluated on."""
+
+import numpy as np
+
+from tpu_lm.checks import UserError
+from tpu_lm.data import packing
+from tpu_lm.data.batches import Batch
+from tpu_lm.data.corpus import Corpus
+from tpu_lm.data.rows import open_rows
+
+
+def validation_batches(
+  corpus: Corpus,
+  task: str,
+  rows: int,
+  batch_size: int,
+  sequence_length: int,
+  mask_documents: bool = True,
+) -> list[Batch]:
+  """Builds the batches that a source is evaluated on.
+
+  The rows are the same in every run, whatever its seed: the first ones of the
+  validation split in a fixed random order.
+
+  Args:
+    corpus: where the store is.
+    task: the source's name.
+    rows: how many rows; of a smaller split all are taken.
+    batch_size: rows in a batch; the last one is filled up with rows of weight
+      0 and segment 0.
+    sequence_length: tokens predicted in a row.
+    mask_documents: whether attention and loss stop at documents' ends.
+
+  Returns:
+    Batches as of `BatchBuilder.next`, with source 0.
+
+  Raises:
+    UserError: the split has not tokens enough for one row, or none of the
+      tokens is predicted with loss.
+  """
+  store = corpus.open(task, 'validation')
+  reader = open_rows(store, sequence_length, 0, task, mask_documents)
+  cursors = np.arange(min(rows, reader.rows_per_epoch))
+  batches = []
+  for start in range(0, len(cursors), batch_size):
+    batch = reader.read(cursors[start : start + batch_size])
+    batch['source'] = np.zeros(len(batch['inputs']), np.int32)
+    batches.append(packing.pad_rows(batch, batch_size))
+  if not any(batch['weights'].any() for batch in batches):
+    raise UserError(
+      f'{task} (validation): no token of the {len(cursors)} rows that it would'
+      ' be evaluated on carries loss, so there is nothing to measure'
+    )
+  return batches
