@@ -401,3 +401,25 @@ def test_phases_must_form_a_tree(tmp_path):
   with pytest.raises(UserError, match='two phases'):
     dataclasses.replace(run, phases=(*run.phases, run.phases[0]))
   assert isinstance(run, Run)
+
+
+def test_documents_are_masked_where_a_phase_says_so(tmp_path):
+  """In training and in evaluation: short documents share every row."""
+  found = {}
+  for mask in (True, False):
+    run = tiny.tree_run(tmp_path / 'stores', steps=8)
+    phase = dataclasses.replace(run.phases[0], mask_documents=mask)
+    run = dataclasses.replace(run, phases=(phase,), log_every=1)
+    train(run, tmp_path / f'run_{mask}')
+    lines = (tmp_path / f'run_{mask}' / 'metrics.jsonl').read_text()
+    records = [json.loads(line) for line in lines.splitlines()]
+    for name, step in [
+      ('train/loss', 8),
+      ('validation/loss/letters', 0),
+    ]:
+      [value] = [
+        r['value'] for r in records if (r['name'], r['step']) == (name, step)
+      ]
+      found.setdefault(name, []).append(value)
+  for name, (masked, together) in found.items():
+    assert masked != together, name
