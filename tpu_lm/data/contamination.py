@@ -7,8 +7,8 @@ corpus. There, N falls to the 5th percentile of a set's lengths, but not below
 8, "due to spurious collisions"; here each item decides for itself: one of 8
 to 12 words is looked for whole, and one of fewer than 8 can't be judged and
 is counted apart. GPT-3 also forgave n-grams that more than ten documents
-held; here they count. (What is said of GPT-3 is from memory of the paper and was
-not looked up again.)
+held; here they count. What is said of GPT-3 is from memory of the paper and
+was not looked up again.
 
 The check is of 64-bit hashes and not of words: in a corpus of 10**12 words
 against a million n-grams, one false hit is expected in 20 such corpora.
