@@ -53,6 +53,13 @@ def check_number(
   require(good, key, value, f'must be a number {told}')
 
 
+def check_all(key: str, values: Any, kind: type, expected: str) -> None:
+  """Raises `UserError` unless `values` is a tuple or list of one kind."""
+  good = isinstance(values, tuple | list)
+  good = good and all(isinstance(value, kind) for value in values)
+  require(good, key, values, f'must be a tuple of {expected}')
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
   """A suggestion to append to an error about an unknown `name`.
 

@@ -1,5 +1,6 @@
 """Small stores and a corpus of them, with no seqio."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 
 from tpu_lm.data.document import Document
 from tpu_lm.data.finish import finish
+from tpu_lm.data.sources.files import Files
 from tpu_lm.data.storage import open_folder
 from tpu_lm.data.store import TokenStore
 from tpu_lm.data.writer import StoreHeader, write_piece
@@ -86,6 +88,13 @@ def tiny_corpus(
     tiny_store(store_dir, task, documents, 'train', vocabulary_size)
     tiny_store(store_dir, task, held_out, 'validation', vocabulary_size)
   return Corpus(store_dir=str(store_dir))
+
+
+def text_files(folder: Path, name: str, texts: Sequence[str]) -> Files:
+  """Writes texts as JSON lines, for both splits of a source."""
+  path = folder / f'{name}.jsonl'
+  path.write_text(''.join(json.dumps({'text': t}) + '\n' for t in texts))
+  return Files(name, str(path), validation_path=str(path))
 
 
 def counting_documents(

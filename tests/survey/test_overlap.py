@@ -1,15 +1,14 @@
 """Evaluation sets looked for in stores."""
 
 import dataclasses
-import json
 
 import numpy as np
 import pytest
 
+from tests.data.helpers import text_files
 from tests.survey.printing import printed
 from tpu_lm.data.contamination import Contamination, dirty_items
 from tpu_lm.data.corpus import Corpus
-from tpu_lm.data.sources.files import Files
 from tpu_lm.survey import overlap
 from tpu_lm.survey.overlap import find_overlap, overlap_table
 
@@ -23,12 +22,6 @@ ITEMS = [
 @pytest.fixture
 def data(tmp_path):
   """A corpus that holds items 3 and 5, the latter twice; and the check."""
-
-  def files(name, texts):
-    path = tmp_path / f'{name}.jsonl'
-    path.write_text(''.join(json.dumps({'text': t}) + '\n' for t in texts))
-    return Files(name, str(path), validation_path=str(path))
-
   random = np.random.default_rng(0)
   texts = [
     ' '.join(random.choice(['sun', 'moon', 'ärger'], 50)) for _ in range(40)
@@ -36,9 +29,12 @@ def data(tmp_path):
   texts[7] += f' {ITEMS[3]}'
   texts[8] += f' {ITEMS[5].upper()}!'
   texts[30] = ITEMS[5]
-  dirty, clean = files('dirty', texts), files('clean', texts[:7])
+  dirty, clean = (
+    text_files(tmp_path, 'dirty', texts),
+    text_files(tmp_path, 'clean', texts[:7]),
+  )
   stores = str(tmp_path / 'stores')
-  check = Contamination((Files('items', files('items', ITEMS).path),))
+  check = Contamination((text_files(tmp_path, 'items', ITEMS),))
   return Corpus(files=(dirty, clean), store_dir=stores), check
 
 

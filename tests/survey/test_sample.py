@@ -1,12 +1,10 @@
 """Texts to train a vocabulary on."""
 
-import json
-
 import pytest
 
+from tests.data.helpers import text_files
 from tpu_lm.checks import UserError
 from tpu_lm.data.corpus import Corpus
-from tpu_lm.data.sources.files import Files
 from tpu_lm.data.vocabularies.sentence_piece import SentencePiece
 from tpu_lm.survey import sample
 from tpu_lm.survey.sample import sample_texts
@@ -15,15 +13,12 @@ from tpu_lm.survey.sample import sample_texts
 @pytest.fixture
 def corpus(tmp_path):
   """Two sources, of 40 and 3 texts; no model of the vocabulary yet."""
-
-  def files(name, texts):
-    path = tmp_path / f'{name}.jsonl'
-    path.write_text(''.join(json.dumps({'text': t}) + '\n' for t in texts))
-    return Files(name, str(path), validation_path=str(path))
-
   many = [f'äther {i:02d} ' * 10 for i in range(40)]
   return Corpus(
-    files=(files('many', ['', *many]), files('few', ['x' * 100] * 3)),
+    files=(
+      text_files(tmp_path, 'many', ['', *many]),
+      text_files(tmp_path, 'few', ['x' * 100] * 3),
+    ),
     store_dir=str(tmp_path / 'stores'),
     vocabulary=SentencePiece(str(tmp_path / 'not_trained_yet.model')),
   )

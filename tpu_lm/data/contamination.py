@@ -26,7 +26,7 @@ import numpy as np
 from tpu_lm.checks import UserError, require
 from tpu_lm.data.document import BadRecord
 from tpu_lm.data.ngram_index import NgramIndex, roll
-from tpu_lm.data.sources.files import SPLITS, Files
+from tpu_lm.data.sources.files import SPLITS, Files, check_files
 from tpu_lm.data.word_hashes import CHARACTERS, hash_words
 
 SHORTEST = 8  # words; matches of fewer are mere chance
@@ -47,22 +47,9 @@ class Contamination:
   n: int = 13
 
   def __post_init__(self):
-    require(
-      isinstance(self.evals, tuple | list)
-      and len(self.evals) > 0
-      and all(isinstance(one, Files) for one in self.evals),
-      'Contamination.evals',
-      self.evals,
-      'must be a tuple of Files',
-    )
+    check_files('Contamination.evals', self.evals)
+    require(len(self.evals) > 0, 'Contamination.evals', (), 'must not be empty')
     object.__setattr__(self, 'evals', tuple(self.evals))
-    names = [one.name for one in self.evals]
-    require(
-      len(set(names)) == len(names),
-      'Contamination.evals',
-      names,
-      'must have different names',
-    )
     require(
       type(self.n) is int and SHORTEST <= self.n <= 100,
       'Contamination.n',

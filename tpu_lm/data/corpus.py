@@ -5,9 +5,8 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
-from tpu_lm.checks import require
+from tpu_lm.checks import check_all, require
 from tpu_lm.data.build import build_store
 from tpu_lm.data.contamination import Contamination
 from tpu_lm.data.dependencies import Dependencies, Verdict, examine
@@ -18,7 +17,7 @@ from tpu_lm.data.progress import say
 from tpu_lm.data.recipe import FilesRecipe, Recipe
 from tpu_lm.data.registry import check_unedited, find_provider, registered
 from tpu_lm.data.seqio_recipe import SeqioRecipe, with_vocabulary
-from tpu_lm.data.sources.files import Files
+from tpu_lm.data.sources.files import Files, check_files
 from tpu_lm.data.storage import open_folder
 from tpu_lm.data.store import MANIFEST, TokenStore, find_stores
 from tpu_lm.data.vocabularies import Vocabulary
@@ -52,19 +51,12 @@ class Corpus:
   contamination: Contamination | None = None
 
   def __post_init__(self):
-    _check_all(self.modules, str, 'Corpus.modules', 'names of modules')
-    _check_all(self.files, Files, 'Corpus.files', 'Files')
+    check_all('Corpus.modules', self.modules, str, 'names of modules')
+    check_files('Corpus.files', self.files)
     dirs = self.seqio_cache_dirs
-    _check_all(dirs, str, 'Corpus.seqio_cache_dirs', 'folders')
+    check_all('Corpus.seqio_cache_dirs', dirs, str, 'folders')
     for name in ('modules', 'files', 'seqio_cache_dirs'):
       object.__setattr__(self, name, tuple(getattr(self, name)))
-    names = [files.name for files in self.files]
-    require(
-      len(set(names)) == len(names),
-      'Corpus.files',
-      names,
-      'must have different names',
-    )
     require(
       isinstance(self.store_dir, str) and self.store_dir != '',
       'Corpus.store_dir',
@@ -217,13 +209,3 @@ def _age(directory: str) -> int:
   if '://' in directory:
     return 0
   return -(Path(directory) / MANIFEST).stat().st_mtime_ns
-
-
-def _check_all(values: Any, kind: type, key: str, expected: str) -> None:
-  require(
-    isinstance(values, tuple | list)
-    and all(isinstance(value, kind) for value in values),
-    key,
-    values,
-    f'must be a tuple of {expected}',
-  )

@@ -1,7 +1,5 @@
 """CSV, Parquet and Arrow: rows that are odd or broken."""
 
-import io
-
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -20,6 +18,16 @@ def read(path, fields=('text',)):
 
   records = reader_of(str(path)).read(Part(str(path)), fields, bad)
   return [record for _, record in records], told
+
+
+def write(table, path):
+  """Writes a table as Parquet or as an Arrow stream, by the path's suffix."""
+  if path.suffix == '.parquet':
+    pyarrow.parquet.write_table(table, path)
+  else:
+    with pyarrow.ipc.new_stream(path, table.schema) as writer:
+      writer.write_table(table)
+  return path
 
 
 @pytest.mark.parametrize(
@@ -70,15 +78,7 @@ def test_bytes_that_are_not_utf8(kind, tmp_path):
   values = pyarrow.array([b'one', b'\xff', b'three'])
   for array in (values, values.view(pyarrow.string())):
     table = pyarrow.table({'text': array})
-    out = io.BytesIO()
-    if kind == 'parquet':
-      pyarrow.parquet.write_table(table, out)
-    else:
-      with pyarrow.ipc.new_stream(out, table.schema) as writer:
-        writer.write_table(table)
-    path = tmp_path / f'a.{kind}'
-    path.write_bytes(out.getvalue())
-    records, told = read(path)
+    records, told = read(write(table, tmp_path / f'a.{kind}'))
     assert records == [{'text': 'one'}, {'text': 'three'}]
     assert told == ['row 2: not UTF-8 at byte 0']
 
@@ -104,13 +104,6 @@ def test_arrow_files_are_read_as_streams_are(compression, tmp_path):
 def test_nested_columns(kind, tmp_path):
   messages = [[{'role': 'user', 'content': 'x'}], [], None]
   table = pyarrow.table({'n': [1, 2, 3], 'messages': messages})
-  out = io.BytesIO()
-  if kind == 'parquet':
-    pyarrow.parquet.write_table(table, out)
-  else:
-    with pyarrow.ipc.new_stream(out, table.schema) as writer:
-      writer.write_table(table)
-  path = tmp_path / f'a.{kind}'
-  path.write_bytes(out.getvalue())
+  path = write(table, tmp_path / f'a.{kind}')
   records, _ = read(path, ('messages', 'text'))
   assert records == [{'messages': value} for value in messages]

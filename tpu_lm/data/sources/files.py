@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tpu_lm.checks import UserError, check_number, require
+from tpu_lm.checks import UserError, check_all, check_number, require
 from tpu_lm.data.examples.text import Text
 from tpu_lm.data.progress import say
 from tpu_lm.data.sources import listing
@@ -232,3 +232,11 @@ def _absolute(paths: str | tuple[str, ...] | None) -> Any:
   if isinstance(paths, tuple):
     return tuple(map(listing.absolute, paths))
   return None if paths is None else listing.absolute(paths)
+
+
+def check_files(key: str, files: Any) -> None:
+  """Raises `UserError` unless `files` are `Files` of different names."""
+  check_all(key, files, Files, 'Files')
+  names = [one.name for one in files]
+  good = len(set(names)) == len(names)
+  require(good, key, names, 'must have different names')

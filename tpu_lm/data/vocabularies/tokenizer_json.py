@@ -134,7 +134,9 @@ def _load(path: str, end_token: str, stamp: tuple[int, int] | None) -> _Model:
     tokenizer = tokenizers.Tokenizer.from_str(
       json.dumps(_harmless(definition, end_token), ensure_ascii=False)
     )
-  except Exception as error:  # the library raises no narrower class
+  except Exception as error:
+    if type(error) is not Exception:  # the library's own have no other class
+      raise
     raise UserError(
       f'{KEY} = {path!r}: tokenizers {tokenizers.__version__} can not read it:'
       f' {error}'
