@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 
 from tests import tiny
+from tpu_lm.blocks.attention import Attention
+from tpu_lm.blocks.heads import Separate
 from tpu_lm.data.mixing import Mixture
 from tpu_lm.loop import train
-from tpu_lm.objectives.causal import Causal
+from tpu_lm.objectives.cross_entropy import CrossEntropy
 from tpu_lm.optimizers.muon import Muon
 from tpu_lm.phase import Evaluate, Phase, Run
 from tpu_lm.schedules.cosine import Cosine
@@ -34,11 +36,15 @@ PHASE = {
 RUNS = {
   'adamw': (tiny.decoder(), Phase(**PHASE)),
   'muon_untied_query_key_norm_z_loss': (
-    tiny.decoder(tied_embeddings=False, query_key_norm=True, remat='dots'),
+    tiny.decoder(
+      head=Separate(),
+      attention=Attention(query_key_norm='head'),
+      remat='dots',
+    ),
     dataclasses.replace(
       Phase(**PHASE),
       optimizer=Muon(),
-      objective=Causal(z_loss=1e-4),
+      objective=CrossEntropy(z_loss=1e-4),
       micro_batches=2,
       mask_documents=False,
     ),

@@ -10,8 +10,8 @@ PACKAGE = ROOT / 'tpu_lm'
 LEVELS = (
   'checks shapes tree',
   'sharding state step accumulate schedules optimizers blocks',
-  'models objectives methods data evals checkpoint lineage run_log '
-  'progress interrupt',
+  'models objectives methods data generate evals checkpoint lineage run_log '
+  'progress interrupt warm_start evaluate',
   'phase stages entry plan run_folder prepare loop report survey',
   'config cli commands config_errors',
 )
@@ -21,7 +21,7 @@ NEIGHBOURS = {
   'tree': {'checks'},
   'step': {'state', 'accumulate'},
   'blocks': {'sharding'},
-  'evals': {'data'},
+  'evals': {'data', 'generate'},
   'stages': {'phase'},
   'plan': {'phase', 'stages', 'entry'},
   'prepare': {'phase', 'stages', 'run_folder', 'plan'},
@@ -36,7 +36,7 @@ NEIGHBOURS = {
 PLUG_INS = {
   'schedules': {'base', 'pieces', 'warmed'},
   'optimizers': {'common', 'adam'},
-  'models': set(),
+  'models': {'modules', 'stack', 'transformer', 'one_stack'},
   'objectives': set(),
   'methods': set(),
   'evals': set(),
@@ -44,6 +44,9 @@ PLUG_INS = {
 # Rooms within `data`: plug-ins beside what they share.
 INNER_PLUG_INS = {
   'examples': 'chat instruction pair template text',
+  # `ul2` is made of some of them and stands above.
+  'noise': 'bart code_switch fill_in_the_middle mass masked_lm mixed prefix '
+  'sentences span_corruption',
   'sources': 'array_record arrow comma_separated json_lines parquet text '
   'tfrecord',
   'vocabularies': 'bytes sentence_piece tokenizer_json',

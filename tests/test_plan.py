@@ -6,6 +6,7 @@ import pytest
 from tests import tiny
 from tpu_lm import plan
 from tpu_lm.data.batches import BatchBuilder
+from tpu_lm.data.layout import Layout
 from tpu_lm.data.ledger import Ledger
 from tpu_lm.data.mixing import Mixture
 from tpu_lm.data.replay import Replay
@@ -52,7 +53,7 @@ def test_what_is_foreseen_is_what_is_read(tmp_path):
   run = tiny.tree_run(tmp_path)
   reading, phase = foresee(run, tmp_path)['next'], run.phases[2]
   entry = reading.ledgers.entry
-  builder = BatchBuilder(run.corpus, phase.mixture, 4, 16, entry)
+  builder = BatchBuilder(run.corpus, phase.mixture, 4, Layout(16), entry)
   ledger = entry
   for step in range(12):
     _, ledger = builder.next(step, ledger)
@@ -78,7 +79,7 @@ def test_a_phase_in_training_goes_on_from_its_own_ledger(tmp_path):
   stages = lay_out(run, tmp_path / 'run')
   before, phase = plan.foresee(run, stages)['next'], run.phases[2]
   entry = ledger = before.ledgers.entry
-  builder = BatchBuilder(run.corpus, phase.mixture, 4, 16, entry)
+  builder = BatchBuilder(run.corpus, phase.mixture, 4, Layout(16), entry)
   for step in range(5):
     _, ledger = builder.next(step, ledger)
   saved = Lineage(

@@ -17,7 +17,7 @@ CODE = """
 import json, sys
 import jax, jax.numpy as jnp
 from tests import tiny
-from tpu_lm.objectives.causal import Causal
+from tpu_lm.objectives.cross_entropy import CrossEntropy
 from tpu_lm.optimizers.adamw import AdamW
 from tpu_lm.sharding import Mesh, batch_shardings, state_shardings
 from tpu_lm.state import init_state
@@ -32,7 +32,7 @@ for sizes in json.loads(sys.argv[1]):
     places = state_shardings(mesh, model.axes(), shapes.params, shapes)
     state = jax.jit(make, out_shardings=places)()
     step = jax.jit(
-      make_train_step(model, Causal(), optimizer,
+      make_train_step(model, CrossEntropy(), optimizer,
                       lambda s: jnp.float32(1e-2),
                       start_step=0, seed=0, sources=1,
                       micro_batches=sizes.pop('micro', 1)),

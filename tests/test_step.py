@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from tests import tiny
-from tpu_lm.objectives.causal import Causal
+from tpu_lm.objectives.cross_entropy import CrossEntropy
 from tpu_lm.optimizers.adamw import AdamW
 from tpu_lm.optimizers.sgd import SGD
 from tpu_lm.state import init_state
@@ -22,14 +22,12 @@ def make(optimizer=PLAIN_SGD, schedule=lambda s: jnp.float32(0.1), **options):
   state = init_state(MODEL, optimizer, (), jax.random.key(0))
   options = {'start_step': 0, 'seed': 0, 'sources': 2} | options
   return state, jax.jit(
-    make_train_step(MODEL, Causal(), optimizer, schedule, **options)
+    make_train_step(MODEL, CrossEntropy(), optimizer, schedule, **options)
   )
 
 
 def mean_loss(params, batch):
-  out = MODEL.apply(
-    params, batch['inputs'], batch['segments'], batch['positions']
-  )
+  out = MODEL.apply(params, batch)
   losses = optax.softmax_cross_entropy_with_integer_labels(
     out.logits_BSV, batch['targets']
   )
@@ -117,7 +115,9 @@ def test_training_lowers_the_loss():
 def test_eval_step_gives_one_mean():
   state, _ = make()
   batch = tiny.batch()
-  loss = jax.jit(make_eval_step(MODEL, Causal()))(state.params, batch)['loss']
+  loss = jax.jit(make_eval_step(MODEL, CrossEntropy()))(state.params, batch)[
+    'loss'
+  ]
   assert loss.total.shape == (1,)
   np.testing.assert_allclose(
     loss.total / loss.weight, mean_loss(state.params, batch), rtol=1e-5

@@ -8,6 +8,9 @@ from tests.data.helpers import tiny_corpus
 from tpu_lm.data.mixing import Mixture
 from tpu_lm.data.replay import Replay
 from tpu_lm.models.decoder import Decoder
+from tpu_lm.models.encoder import Encoder
+from tpu_lm.models.encoder_decoder import EncoderDecoder
+from tpu_lm.models.prefix_decoder import PrefixDecoder
 from tpu_lm.phase import Evaluate, Phase, Run
 from tpu_lm.schedules.constant import Constant
 from tpu_lm.schedules.exponential import Exponential
@@ -19,23 +22,44 @@ TEXTS = {
 }
 
 
+SIZES = {
+  'vocabulary': 259,
+  'layers': 2,
+  'embed': 32,
+  'heads': 4,
+  'kv_heads': 2,
+  'head_dim': 8,
+  'mlp': 64,
+  'dtype': 'float32',
+}
+
+
 def decoder(**changes) -> Decoder:
   """About 20 k parameters, float32."""
-  sizes = {
-    'vocabulary': 259,
-    'layers': 2,
-    'embed': 32,
-    'heads': 4,
-    'kv_heads': 2,
-    'head_dim': 8,
-    'mlp': 64,
-    'dtype': 'float32',
-  }
-  return Decoder(**(sizes | changes))
+  return Decoder(**(SIZES | changes))
+
+
+def prefix_decoder(**changes) -> PrefixDecoder:
+  """The same, and sees prefixes both ways."""
+  return PrefixDecoder(**(SIZES | changes))
+
+
+def encoder(**changes) -> Encoder:
+  """The same, and sees both ways."""
+  return Encoder(**(SIZES | changes))
+
+
+def encoder_decoder(**changes) -> EncoderDecoder:
+  """Three layers in the encoder, two in the decoder."""
+  return EncoderDecoder(**({'encoder_layers': 3} | SIZES | changes))
 
 
 def batch(rows=4, length=16, sources=1, seed=0) -> dict[str, np.ndarray]:
-  """Random tokens in two documents a row; the last position is padding."""
+  """Random tokens in two documents a row; the last position is padding.
+
+  It has what any kind of model reads: the first two tokens of each document
+  are its prefix, and an encoder's rows are four tokens longer.
+  """
   random = np.random.default_rng(seed)
   tokens = random.integers(3, 259, (rows, length + 1)).astype(np.int32)
   cut = length // 3
@@ -46,7 +70,18 @@ def batch(rows=4, length=16, sources=1, seed=0) -> dict[str, np.ndarray]:
   positions[:, cut:] -= cut
   weights = np.ones((rows, length), np.float32)
   weights[:, [cut - 1, -1]] = 0
+  prefix = ((positions < 2) & (segments > 0)).astype(np.int32)
+  read = random.integers(3, 259, (rows, length + 4)).astype(np.int32)
+  read_segments = np.ones_like(read)
+  read_segments[:, cut + 2 :] = 2
+  read_segments[:, -2:] = 0
+  read_positions = np.tile(np.arange(length + 4, dtype=np.int32), (rows, 1))
+  read_positions[:, cut + 2 :] -= cut + 2
   return {
+    'prefix': prefix,
+    'encoder_inputs': read,
+    'encoder_segments': read_segments,
+    'encoder_positions': read_positions,
     'inputs': tokens[:, :-1],
     'targets': tokens[:, 1:],
     'weights': weights,

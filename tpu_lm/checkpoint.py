@@ -122,6 +122,11 @@ class Checkpoints:
     self.check(step, targets)
     return ocp.load_checkpointables(self._path(step), targets)
 
+  def shapes(self, step: int, name: str) -> Tree:
+    """Shapes and dtypes of one part, such as `params`."""
+    saved = ocp.checkpointables_metadata(self._path(step)).metadata[name]
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), saved)
+
   def check(self, step: int, targets: dict[str, Tree]) -> None:
     """UserError unless the checkpoint holds the names, shapes and dtypes."""
     path = self._path(step)

@@ -75,3 +75,11 @@ def nearest(name: str, names: Iterable[str]) -> str:
     more = ', ...' if len(names) > 12 else ''
     return f' Known: {", ".join(names[:12])}{more}'
   return ''
+
+
+def check_counts(owner: str, value: Any, names: tuple[str, ...]) -> None:
+  """Raises UserError unless some attributes are positive ints."""
+  for name in names:
+    count = getattr(value, name)
+    good = type(count) is int and count > 0
+    require(good, f'{owner}.{name}', count, 'must be a positive int')

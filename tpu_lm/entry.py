@@ -7,14 +7,16 @@ import jax.numpy as jnp
 import optax
 
 from tpu_lm.checkpoint import Checkpoints
+from tpu_lm.data.batches import BatchBuilder
+from tpu_lm.data.layout import Layout
 from tpu_lm.data.ledger import Ledger
 from tpu_lm.lineage import Lineage
 from tpu_lm.optimizers.carry import carry
-from tpu_lm.phase import Run
+from tpu_lm.phase import Phase, Run
 from tpu_lm.sharding import state_shardings
 from tpu_lm.stages import Stage
 from tpu_lm.state import TrainState, init_state
-from tpu_lm.tree import Tree
+from tpu_lm.tree import Tree, map_named, named_paths
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +48,19 @@ def read_ledgers(run: Run, stage: Stage) -> Ledgers:
   end = Ledger.from_json(lineage.ledger)
   own = Ledger.from_json(lineage.entry_ledger), end
   return Ledgers({**_parsed(lineage), lineage.phase: own}, end, end)
+
+
+def make_builder(run: Run, phase: Phase, ledgers: Ledgers) -> BatchBuilder:
+  """What makes a phase's batches; errors as of `BatchBuilder`."""
+  return BatchBuilder(
+    run.corpus,
+    phase.mixture,
+    phase.batch_size,
+    Layout.of(phase, run.model),
+    ledgers.entry,
+    ancestors=ledgers.ancestors,
+    steps=phase.steps,
+  )
 
 
 def make_state(
@@ -80,6 +95,22 @@ def make_state(
   if stage.parent is None:
     return jax.jit(fresh, out_shardings=shardings)(), shardings
 
+  if stage.phase.warm_start is not None:
+    taken = _taken(stage, target.params)
+
+    def begin_warm(taken: dict[str, jax.Array]) -> TrainState:
+      state = fresh()
+      params = map_named(lambda name, own: taken.get(name, own), state.params)
+      return dataclasses.replace(
+        state,
+        step=jnp.asarray(stage.start_step, jnp.int32),
+        params=params,
+        optimizer=optimizer.init(params),
+        slots={method.name: method.init(params) for method in methods},
+      )
+
+    return jax.jit(begin_warm, out_shardings=shardings)(taken), shardings
+
   policy = stage.phase.optimizer_state
   wanted = {'params': target.params}
   if policy != 'reset' and jax.tree.leaves(target.optimizer):
@@ -99,6 +130,26 @@ def make_state(
 
   make = jax.jit(begin, out_shardings=shardings)
   return make(loaded['params'], loaded.get('optimizer')), shardings
+
+
+def _taken(stage: Stage, target: Tree) -> dict[str, jax.Array]:
+  """What a warm start takes from the parent, by the names here."""
+  checkpoints, step = _parent_checkpoints(stage), stage.parent.step
+  saved = checkpoints.shapes(step, 'params')
+  pairs = stage.phase.warm_start.pairs(target, saved)
+  own = {match: name for name, match in pairs.items()}
+  places = {name: leaf.sharding for name, leaf in named_paths(target).items()}
+  copied = jax.sharding.NamedSharding(
+    next(iter(places.values())).mesh, jax.sharding.PartitionSpec()
+  )
+  wanted = map_named(
+    lambda name, leaf: jax.ShapeDtypeStruct(
+      leaf.shape, leaf.dtype, sharding=places.get(own.get(name), copied)
+    ),
+    saved,
+  )
+  loaded = named_paths(checkpoints.load(step, {'params': wanted})['params'])
+  return {name: loaded[match] for name, match in pairs.items()}
 
 
 def to_json(ancestors: dict[str, tuple[Ledger, Ledger]]) -> dict[str, dict]:

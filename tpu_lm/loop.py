@@ -10,9 +10,8 @@ import jax
 
 from tpu_lm import run_folder
 from tpu_lm.checkpoint import Checkpoints
-from tpu_lm.data.batches import BatchBuilder
 from tpu_lm.data.prefetch import Prefetch
-from tpu_lm.entry import make_state, read_ledgers, to_json
+from tpu_lm.entry import make_builder, make_state, read_ledgers, to_json
 from tpu_lm.evals.source_loss import SourceLoss
 from tpu_lm.interrupt import Interrupted, StopSignals
 from tpu_lm.lineage import DONE, RUNNING, Lineage, definition, write_json
@@ -135,17 +134,7 @@ class _Training:
     self.ledgers = read_ledgers(run, stage)
     self.ledger = self.ledgers.now
     self.taken = stage.steps_done
-    builder = BatchBuilder(
-      run.corpus,
-      phase.mixture,
-      phase.batch_size,
-      phase.sequence_length,
-      self.ledgers.entry,
-      mask_documents=phase.mask_documents,
-      ancestors=self.ledgers.ancestors,
-      steps=phase.steps,
-    )
-    self.builder = Prefetch(builder)
+    self.builder = Prefetch(make_builder(run, phase, self.ledgers))
     sources = sources_evaluated(run, self.shared.stages, stage)
     self.source_loss = SourceLoss(run, phase, self.shared.mesh, sources)
     optimizer = phase.optimizer.make(run.model.axes())
@@ -158,7 +147,7 @@ class _Training:
         stage.curve,
         start_step=stage.start_step,
         seed=run.seed,
-        sources=len(self.builder.names),
+        sources=len(self.builder.series),
         methods=phase.methods,
         micro_batches=phase.micro_batches,
       ),
@@ -184,7 +173,7 @@ class _Training:
     ready = self.reports[: len(self.reports) - keep]
     self.reports = self.reports[len(ready) :]
     for taken, report in jax.device_get(ready):
-      values = named_values(report, self.builder.names)
+      values = named_values(report, self.builder.series)
       self._check_finite(values, taken)
       if taken % self.run.log_every == 0 or taken == self.phase.steps:
         self.log.metrics(*self._place(taken), values)
@@ -216,6 +205,9 @@ class _Training:
     self._flush()
     started = time.monotonic()
     losses = self.source_loss.run(self.state.params)
+    if self.taken == self.phase.steps:
+      for measure in self.phase.evaluate.final:
+        losses |= measure(self.run, self.state.params)
     self._check_finite(losses, self.taken)
     self.log.metrics(*self._place(self.taken), losses)
     then, before = self._clock

@@ -4,54 +4,18 @@ import dataclasses
 import re
 from typing import Any
 
-from tpu_lm.checks import UserError, nearest, require
+from tpu_lm.checks import UserError, check_counts, nearest, require
 from tpu_lm.data.corpus import Corpus
 from tpu_lm.data.mixing import Mixture
+from tpu_lm.evaluate import Evaluate
 from tpu_lm.lineage import ANNEALED, TRUNK
-from tpu_lm.objectives.causal import Causal
+from tpu_lm.objectives.cross_entropy import CrossEntropy
 from tpu_lm.optimizers.adamw import AdamW
 from tpu_lm.optimizers.carry import POLICIES
 from tpu_lm.schedules.base import Curve, Horizon, Tokens, length_in_steps
 from tpu_lm.sharding import Mesh
 from tpu_lm.state import Method
-
-
-def _check_counts(owner: str, value: Any, names: tuple[str, ...]) -> None:
-  for name in names:
-    count = getattr(value, name)
-    good = type(count) is int and count > 0
-    require(good, f'{owner}.{name}', count, 'must be a positive int')
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Evaluate:
-  """When and on what a phase is evaluated, besides its entry and its end.
-
-  Attributes:
-    sources: names of tasks; none means every source that the run reads.
-    every: steps between evaluations.
-    dense_every: the same while the phase is young: after a switch of data the
-      loss on what was known before moves within a few steps.
-    dense_until: the phase step at which the phase is no longer young.
-    rows: held-out rows of each source.
-  """
-
-  sources: tuple[str, ...] = ()
-  every: int = 100
-  dense_every: int = 10
-  dense_until: int = 50
-  rows: int = 32
-
-  def __post_init__(self):
-    counts = ('every', 'dense_every', 'dense_until', 'rows')
-    _check_counts('Evaluate', self, counts)
-    good = not isinstance(self.sources, str)
-    require(good, 'Evaluate.sources', self.sources, 'must be a list of names')
-
-  def due(self, phase_step: int) -> bool:
-    """Whether to evaluate after this many steps of the phase."""
-    young = phase_step <= self.dense_until
-    return phase_step % (self.dense_every if young else self.every) == 0
+from tpu_lm.warm_start import WarmStart
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,9 +28,13 @@ class Phase:
     schedule: its learning rate, a dataclass of `schedules/`.
     length: in steps, or `Tokens(n)`.
     batch_size: rows in a batch.
-    sequence_length: tokens in a row.
+    sequence_length: tokens in a row; of the encoder's, where there is one.
+    target_length: tokens in a row of the decoder beside an encoder; None: what
+      the noise needs, and sequence_length for whole examples.
     parent: name of an earlier phase of this run or run folder, or the folder of
       a phase of another ('runs/other/phases/base'); None for random weights.
+    warm_start: which parameters come from a parent with another model, the
+      folder of a phase of another run; None: all, from one with the same.
     optimizer: a dataclass of `optimizers/`.
     optimizer_state: what becomes of the parent's: keep, reset,
       reset_first_moment or rewarm_second_moment (see `optimizers/carry.py`).
@@ -84,10 +52,12 @@ class Phase:
   length: int | Tokens
   batch_size: int
   sequence_length: int
+  target_length: int | None = None
   parent: str | None = None
+  warm_start: WarmStart | None = None
   optimizer: Any = AdamW()
   optimizer_state: str = 'keep'
-  objective: Any = Causal()
+  objective: Any = CrossEntropy()
   methods: tuple[Any, ...] = ()
   evaluate: Evaluate = Evaluate()
   micro_batches: int = 1
@@ -99,7 +69,9 @@ class Phase:
     must = 'must be letters, digits, _ . - (it names a folder)'
     require(bool(good), 'Phase.name', self.name, must)
     counts = ('batch_size', 'sequence_length', 'micro_batches', 'save_every')
-    _check_counts('Phase', self, counts)
+    check_counts('Phase', self, counts)
+    if self.target_length is not None:
+      check_counts('Phase', self, ('target_length',))
     must = f'must divide batch_size = {self.batch_size}'
     good = self.batch_size % self.micro_batches == 0
     require(good, 'Phase.micro_batches', self.micro_batches, must)
@@ -107,6 +79,8 @@ class Phase:
       value = getattr(self, key)
       must = f'must be {kind.__name__}(...), in gin @{kind.__name__}()'
       require(isinstance(value, kind), f'Phase.{key}', value, must)
+    good = isinstance(self.warm_start, WarmStart | None)
+    require(good, 'Phase.warm_start', self.warm_start, 'must be a WarmStart')
     if self.mixture.replay and self.parent is None:
       raise UserError(f'Phase {self.name!r} has no parent to replay from')
     late = [step for step in self.mixture.changes if step >= self.steps]
@@ -178,7 +152,7 @@ class Run:
 
   def __post_init__(self):
     object.__setattr__(self, 'phases', tuple(self.phases))
-    _check_counts('Run', self, ('log_every',))
+    check_counts('Run', self, ('log_every',))
     good = type(self.seed) is int and 0 <= self.seed < 2**31
     require(good, 'Run.seed', self.seed, 'must be an int in [0, 2**31)')
     good = hasattr(self.model, 'apply') and not isinstance(self.model, type)

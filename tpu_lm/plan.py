@@ -3,10 +3,9 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from tpu_lm.data.batches import BatchBuilder
 from tpu_lm.data.ledger import Ledger
 from tpu_lm.data.supply import Exhausted
-from tpu_lm.entry import Ledgers, read_ledgers
+from tpu_lm.entry import Ledgers, make_builder, read_ledgers
 from tpu_lm.phase import Run
 from tpu_lm.stages import Stage
 
@@ -50,16 +49,7 @@ def foresee(run: Run, stages: Sequence[Stage]) -> dict[str, Reading]:
     if stage.done:
       readings[phase.name] = Reading(ledgers, ledgers.now, {})
       continue
-    builder = BatchBuilder(
-      run.corpus,
-      phase.mixture,
-      phase.batch_size,
-      phase.sequence_length,
-      ledgers.entry,
-      mask_documents=phase.mask_documents,
-      ancestors=ledgers.ancestors,
-      steps=phase.steps,
-    )
+    builder = make_builder(run, phase, ledgers)
     try:
       end = builder.foresee(stage.steps_done, ledgers.now)
     except Exhausted as error:

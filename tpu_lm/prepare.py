@@ -8,12 +8,13 @@ import jax
 from tpu_lm import plan, run_folder
 from tpu_lm.checkpoint import Checkpoints
 from tpu_lm.checks import UserError, nearest
-from tpu_lm.data.rows import open_rows
+from tpu_lm.data.layout import Layout
+from tpu_lm.data.rows import fit_targets, open_rows
 from tpu_lm.optimizers.carry import carry
 from tpu_lm.phase import Phase, Run
 from tpu_lm.sharding import check_rows
 from tpu_lm.stages import Stage, lay_out
-from tpu_lm.tree import Tree
+from tpu_lm.tree import Tree, count, named_paths
 
 
 def check(run: Run, run_dir: pathlib.Path) -> list[Stage]:
@@ -93,11 +94,16 @@ def sources_evaluated(run: Run, stages: list[Stage], stage: Stage) -> list[str]:
 
 def _check_store(run: Run, phase: Phase, source: str, split: str) -> None:
   store = run.corpus.open(source, split)
-  open_rows(store, phase.sequence_length, run.seed, source)
-  size, vocabulary = store.vocabulary_size, run.model.vocabulary
+  noiser, layout = phase.mixture.noise_of(source), Layout.of(phase, run.model)
+  layout = fit_targets(layout, [(noiser, store)])
+  special = run.corpus.special_tokens
+  rows = open_rows(store, layout, run.seed, source, noiser, special)
+  size, vocabulary = rows.vocabulary_size, run.model.vocabulary
   if size > vocabulary:
+    more = size - store.vocabulary_size
     raise UserError(
       f'model vocabulary = {vocabulary}: {source} has {size} token ids'
+      + (f', {more} of them special tokens of its noise' if more else '')
     )
 
 
@@ -106,6 +112,9 @@ def _check_entry(
 ) -> None:
   """The parent's weights and optimizer state must be what the phase takes."""
   phase, axes = stage.phase, run.model.axes()
+  if phase.warm_start is not None:
+    _check_warm_start(stage, params)
+    return
   fresh = jax.eval_shape(phase.optimizer.make(axes).init, params)
   if stage.saved is not None or stage.parent is None:
     return
@@ -124,6 +133,35 @@ def _check_entry(
     wanted['optimizer'] = fresh
   checkpoints = Checkpoints(stage.parent_folder / 'checkpoints')
   checkpoints.check(stage.parent.step, wanted)
+
+
+def _check_warm_start(stage: Stage, params: Tree) -> None:
+  """A warm start needs a parent of another run, and says what it takes."""
+  phase = stage.phase
+  if stage.saved is not None:
+    return
+  if stage.parent is None or stage.parent.path is None:
+    raise UserError(
+      f'Phase.warm_start of {phase.name!r}: is for a parent with another model,'
+      ' whose folder Phase.parent names; here'
+      + (' there is no parent' if stage.parent is None else ' it is the same')
+    )
+  if phase.optimizer_state != 'reset':
+    raise UserError(
+      f"Phase.optimizer_state = {phase.optimizer_state!r}: must be 'reset' with"
+      ' a warm start'
+    )
+  checkpoints = Checkpoints(stage.parent_folder / 'checkpoints')
+  saved = checkpoints.shapes(stage.parent.step, 'params')
+  pairs = phase.warm_start.pairs(params, saved)
+  own = named_paths(params)
+  taken = sum(own[name].size for name in pairs)
+  print(
+    f'{phase.name}: {taken:,} of {count(params):,} parameters come from'
+    f' {stage.parent.path}, the others are fresh:'
+    f' {", ".join(sorted(set(own) - set(pairs)))}',
+    file=sys.stderr,
+  )
 
 
 def _check_replay(stage: Stage, stages: list[Stage]) -> None:

@@ -19,16 +19,19 @@ METRICS = 'metrics.jsonl'
 TIMINGS = 'timings.jsonl'
 
 
-def named_values(report: dict, sources: Sequence[str]) -> dict[str, float]:
+def named_values(
+  report: dict, series: Sequence[tuple[str, str]]
+) -> dict[str, float]:
   """A train step's report as named numbers.
 
   Args:
     report: of `make_train_step`, as NumPy arrays.
-    sources: names of the sources that its means count.
+    series: source and objective of each of the series that its means count.
 
   Returns:
-    learning_rate, gradient_norm, train/METRIC over all rows, and
-    train/loss/SOURCE of each source that had rows in the batch.
+    learning_rate, gradient_norm, train/METRIC over all rows, train/loss/SOURCE
+    of each source and, where there are several objectives, train/objective/NAME
+    of each objective that had rows in the batch.
   """
   values = {
     'learning_rate': float(report['learning_rate']),
@@ -38,9 +41,14 @@ def named_values(report: dict, sources: Sequence[str]) -> dict[str, float]:
     total, weight = mean.total.astype(np.float64), mean.weight
     values[f'train/{name}'] = float(total.sum() / max(weight.sum(), 1e-9))
   loss = report['metrics']['loss']
-  for source, total, weight in zip(sources, *loss, strict=True):
-    if weight > 0:
-      values[f'train/loss/{source}'] = float(total / weight)
+  sources, objectives = zip(*series, strict=True)
+  several = len(set(objectives)) > 1
+  for kind, names in {'loss': sources, 'objective': objectives}.items():
+    for name in dict.fromkeys(names if kind == 'loss' or several else ()):
+      own = np.array([other == name for other in names])
+      weight = loss.weight[own].sum()
+      if weight > 0:
+        values[f'train/{kind}/{name}'] = float(loss.total[own].sum() / weight)
   return values
 
 

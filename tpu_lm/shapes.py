@@ -23,6 +23,8 @@ A worked example. Two documents, "ab" and "cde", each closed by an end mark
   weights    1 1 0 1 1        the end mark must not predict the next document
   segments   1 1 1 2 2        attention stays inside a segment; 0 is padding
   positions  0 1 2 0 1        restart with each document
+
+Other models than decoders read more: `data/layout.py` has examples.
 """
 
 import dataclasses
@@ -54,5 +56,9 @@ BATCH_KEYS = {
   'weights': Key('float32', ROW, 'loss weight of each target'),
   'segments': Key('int32', ROW, 'document in the row, from 1; 0 is padding'),
   'positions': Key('int32', ROW, 'position in the document, from 0'),
-  'source': Key('int32', (BATCH,), 'index of the row in the sources read'),
+  'source': Key('int32', (BATCH,), 'index of the row in the series read'),
+  'prefix': Key('int32', ROW, '1: seen by all of its document, also before'),
+  'encoder_inputs': Key('int32', ROW, 'tokens the encoder reads'),
+  'encoder_segments': Key('int32', ROW, 'document, as in segments'),
+  'encoder_positions': Key('int32', ROW, 'position in it, from 0'),
 }

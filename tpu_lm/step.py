@@ -25,13 +25,13 @@ def make_train_step(
   """A pure function (state, batch) -> (state, report); the caller jits it.
 
   Args:
-    model: `apply(params, inputs, segments, positions)`.
+    model: `apply(params, batch, rng)`.
     objective: (forward, batch, rng) -> (loss sum, row metrics, out).
     optimizer: `optax.GradientTransformation` giving a direction.
     schedule: phase step i32[] -> learning rate f32[].
     start_step: the step at which the phase began.
     seed: of the random keys; the step is folded in.
-    sources: number of sources that `batch['source']` counts.
+    sources: number of series that `batch['source']` counts.
     methods: applied in order.
     micro_batches: parts of the batch, run one after another.
 
@@ -45,7 +45,8 @@ def make_train_step(
     viewed = params
     for method in methods:
       viewed = method.view(viewed, slots[method.name])
-    loss, metrics, out = objective(_forward(model, viewed), batch, rng)
+    forward = _forward(model, viewed, jax.random.fold_in(rng, 0))
+    loss, metrics, out = objective(forward, batch, jax.random.fold_in(rng, 1))
     metrics = _by_source(metrics, batch['source'], sources)
     weight = jnp.sum(metrics['loss'].weight)
     for method in methods:
@@ -93,21 +94,21 @@ def make_train_step(
   return train_step
 
 
-def make_eval_step(model, objective) -> Callable[..., dict[str, Mean]]:
-  """A pure function (params, batch) -> one-entry `Mean` of each metric."""
+def make_eval_step(model, objective, series: int = 1) -> Callable:
+  """A pure function (params, batch) -> `Mean` over f32[series] of each metric,
+  counted by `batch['source']`; without dropout.
+  """
 
   def eval_step(params, batch):
     rng = jax.random.key(0)
     _, metrics, _ = objective(_forward(model, params), batch, rng)
-    return _by_source(metrics, jnp.zeros_like(batch['source']), 1)
+    return _by_source(metrics, batch['source'], series)
 
   return eval_step
 
 
-def _forward(model, params) -> Callable:
-  return lambda batch: model.apply(
-    params, batch['inputs'], batch['segments'], batch['positions']
-  )
+def _forward(model, params, rng: jax.Array | None = None) -> Callable:
+  return lambda batch: model.apply(params, batch, rng)
 
 
 def _by_source(metrics: dict[str, Mean], source, sources: int) -> dict:

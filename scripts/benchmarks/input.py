@@ -27,6 +27,8 @@ import subprocess
 import sys
 import time
 
+from tpu_lm.data.layout import Layout
+
 BATCH, LENGTH = 64, 512
 KINDS = ('tpu_lm', 'seqio', 'tokenised')
 
@@ -242,7 +244,7 @@ def read_stores(options):
     corpus(options.work_dir, options.vocabulary, options.sources),
     Mixture(weights=dict.fromkeys(names, 1.0)),
     BATCH,
-    LENGTH,
+    Layout(LENGTH),
     ledger,
   )
   step = 0

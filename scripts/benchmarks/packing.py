@@ -16,6 +16,7 @@ import numpy as np
 
 from tpu_lm.data.corpus import Corpus
 from tpu_lm.data.examples.pair import Pair
+from tpu_lm.data.layout import Layout
 from tpu_lm.data.packed import PackedRows
 from tpu_lm.data.sources.files import Files
 from tpu_lm.data.vocabularies.bytes import Bytes
@@ -53,7 +54,7 @@ def report(title: str, store) -> None:
   """Prints the figures of one store."""
   sizes = np.diff(store.offsets) - 1
   for length in LENGTHS:
-    rows = PackedRows(store, length, 0, 'pairs')
+    rows = PackedRows(store, Layout(length), 0, 'pairs')
     left_out = rows.left_out / len(sizes)
     start = time.process_time()
     positions = 0

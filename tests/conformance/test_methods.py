@@ -9,7 +9,7 @@ from tests import tiny
 from tpu_lm.checks import UserError
 from tpu_lm.methods.freeze import Freeze
 from tpu_lm.methods.l2_to_start import L2ToStart
-from tpu_lm.objectives.causal import Causal
+from tpu_lm.objectives.cross_entropy import CrossEntropy
 from tpu_lm.optimizers.adamw import AdamW
 from tpu_lm.state import init_state
 from tpu_lm.step import make_train_step
@@ -29,7 +29,7 @@ def run(methods, steps=3, micro_batches=1):
   step = jax.jit(
     make_train_step(
       MODEL,
-      Causal(),
+      CrossEntropy(),
       optimizer,
       lambda _: jnp.float32(1e-2),
       start_step=0,

@@ -7,9 +7,12 @@ import pytest
 
 from tests import tiny
 from tpu_lm.checks import UserError
-from tpu_lm.objectives.causal import Causal
+from tpu_lm.objectives.cross_entropy import CrossEntropy
 
-OBJECTIVES = {'causal': Causal(), 'causal_z_loss': Causal(z_loss=1e-4)}
+OBJECTIVES = {
+  'causal': CrossEntropy(),
+  'causal_z_loss': CrossEntropy(z_loss=1e-4),
+}
 
 
 @pytest.fixture(params=OBJECTIVES.values(), ids=OBJECTIVES)
@@ -22,9 +25,7 @@ PARAMS = MODEL.init(jax.random.key(0))
 
 
 def forward(params):
-  return lambda batch: MODEL.apply(
-    params, batch['inputs'], batch['segments'], batch['positions']
-  )
+  return lambda batch: MODEL.apply(params, batch)
 
 
 def test_metrics_are_row_sums(objective):
@@ -41,7 +42,7 @@ def test_metrics_are_row_sums(objective):
 
 def test_equals_the_formula():
   batch = tiny.batch()
-  loss, _, out = Causal()(forward(PARAMS), batch, jax.random.key(0))
+  loss, _, out = CrossEntropy()(forward(PARAMS), batch, jax.random.key(0))
   logits = np.asarray(out.logits_BSV, np.float64)
   chosen = np.take_along_axis(logits, batch['targets'][..., None], 2)[..., 0]
   want = (np.log(np.exp(logits).sum(-1)) - chosen) * batch['weights']
@@ -50,8 +51,8 @@ def test_equals_the_formula():
 
 def test_z_loss_is_minimised_and_not_reported():
   batch, key = tiny.batch(), jax.random.key(0)
-  plain, reported, out = Causal()(forward(PARAMS), batch, key)
-  loss, with_z, _ = Causal(z_loss=0.5)(forward(PARAMS), batch, key)
+  plain, reported, out = CrossEntropy()(forward(PARAMS), batch, key)
+  loss, with_z, _ = CrossEntropy(z_loss=0.5)(forward(PARAMS), batch, key)
   z = jax.nn.logsumexp(out.logits_BSV, -1) ** 2 * batch['weights']
   np.testing.assert_allclose(loss, plain + 0.5 * z.sum(), rtol=1e-5)
   np.testing.assert_array_equal(with_z['loss'].total, reported['loss'].total)
@@ -79,5 +80,5 @@ def test_zero_weights_give_finite_zero_gradients(objective):
 
 
 def test_bad_value():
-  with pytest.raises(UserError, match=r'Causal\.z_loss'):
-    Causal(z_loss=-1)
+  with pytest.raises(UserError, match=r'CrossEntropy\.z_loss'):
+    CrossEntropy(z_loss=-1)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests.data.helpers import tiny_corpus, tiny_store
 from tpu_lm.checks import UserError
 from tpu_lm.data.batches import BatchBuilder
+from tpu_lm.data.layout import Layout
 from tpu_lm.data.ledger import Ledger
 from tpu_lm.data.mixing import Mixture
 
@@ -29,7 +30,7 @@ def run(corpus, steps, batch_size=8, ledger=None, start=0, **arguments):
   entry = Ledger(seed=5)
   ledger = ledger or entry
   builder = BatchBuilder(
-    corpus, MIXTURE, batch_size, LENGTH, entry, **arguments
+    corpus, MIXTURE, batch_size, Layout(LENGTH), entry, **arguments
   )
   batches = []
   for step in range(start, start + steps):
@@ -52,7 +53,7 @@ def test_batches_have_the_agreed_shapes(corpus):
 
 def test_source_says_where_a_row_is_from(corpus):
   batches, _ = run(corpus, 6)
-  builder = BatchBuilder(corpus, MIXTURE, 8, LENGTH, Ledger())
+  builder = BatchBuilder(corpus, MIXTURE, 8, Layout(LENGTH), Ledger())
   assert builder.names == NAMES
   assert builder.vocabulary_size == 259
   for step, batch in enumerate(batches):
@@ -88,7 +89,7 @@ def test_batch_size_does_not_change_the_rows(corpus):
   def rows(batch_size, steps):
     entry, out = Ledger(), []
     mixture = Mixture({'prose': 1, 'python': 2})
-    builder = BatchBuilder(corpus, mixture, batch_size, LENGTH, entry)
+    builder = BatchBuilder(corpus, mixture, batch_size, Layout(LENGTH), entry)
     for step in range(steps):
       batch, entry = builder.next(step, entry)
       out.append(np.concatenate([batch['source'][:, None], batch['inputs']], 1))
@@ -99,7 +100,7 @@ def test_batch_size_does_not_change_the_rows(corpus):
 
 
 def test_building_is_pure(corpus):
-  builder = BatchBuilder(corpus, MIXTURE, 8, LENGTH, Ledger())
+  builder = BatchBuilder(corpus, MIXTURE, 8, Layout(LENGTH), Ledger())
   _, ledger = builder.next(0, Ledger())
   again = [builder.next(1, ledger) for _ in range(2)]
   assert again[0][1] == again[1][1]
@@ -107,7 +108,10 @@ def test_building_is_pure(corpus):
 
 
 def test_documents_may_be_left_together(corpus):
-  (batch,), _ = run(corpus, 1, mask_documents=False)
+  layout = Layout(LENGTH, mask_documents=False)
+  batch, _ = BatchBuilder(corpus, MIXTURE, 8, layout, Ledger()).next(
+    0, Ledger()
+  )
   assert np.array_equal(batch['weights'], batch['segments'] > 0)
   assert np.all(batch['segments'] <= 1)
 
@@ -118,17 +122,17 @@ def test_changed_data_begin_anew_in_a_new_phase_only(tmp_path):
 
   old, new = at(tmp_path / 'old', 'old '), at(tmp_path / 'new', 'new ')
   mixture = Mixture({'prose': 1, 'python': 1})
-  builder = BatchBuilder(old, mixture, 4, LENGTH, Ledger())
+  builder = BatchBuilder(old, mixture, 4, Layout(LENGTH), Ledger())
   _, ledger = builder.next(0, Ledger())
   assert ledger.rows == {'prose@16': 2, 'python@16': 2}
 
-  same_phase = BatchBuilder(new, mixture, 4, LENGTH, Ledger())
+  same_phase = BatchBuilder(new, mixture, 4, Layout(LENGTH), Ledger())
   with pytest.raises(UserError, match='prose: its tokens have changed'):
     same_phase.next(1, ledger)
 
   replayed = {'replay:prose@16': 5, 'replay:python@16': 3}
   ledger = dataclasses.replace(ledger, rows={**ledger.rows, **replayed})
-  child = BatchBuilder(new, mixture, 4, LENGTH, ledger)
+  child = BatchBuilder(new, mixture, 4, Layout(LENGTH), ledger)
   _, after = child.next(0, ledger)
   assert after.rows == {'prose@16': 2, 'python@16': 4, 'replay:python@16': 3}
   assert after.tokens == {'prose': 64, 'python': 64}
@@ -139,15 +143,21 @@ def test_vocabularies_are_not_mixed(tmp_path):
   tiny_store(tmp_path, 'other', ['x' * 99], vocabulary_size=300)
   corpus = tiny_corpus(tmp_path, {'prose': ['x' * 99]})
   with pytest.raises(UserError, match='other and prose have different vocab'):
-    BatchBuilder(corpus, Mixture({'prose': 1, 'other': 1}), 4, 8, Ledger())
+    BatchBuilder(
+      corpus, Mixture({'prose': 1, 'other': 1}), 4, Layout(8), Ledger()
+    )
 
 
 def test_a_weight_too_small_to_count_is_told(corpus):
   with pytest.raises(UserError, match='would never be drawn'):
-    BatchBuilder(corpus, Mixture({'prose': 1, 'python': 1e-11}), 4, 8, Ledger())
+    BatchBuilder(
+      corpus, Mixture({'prose': 1, 'python': 1e-11}), 4, Layout(8), Ledger()
+    )
 
 
 @pytest.mark.parametrize('sizes', [(0, 8), (4, 0), (2.5, 8)])
 def test_sizes_are_checked(corpus, sizes):
   with pytest.raises(UserError, match='must be an integer >= 1'):
-    BatchBuilder(corpus, Mixture({'prose': 1}), *sizes, Ledger())
+    rows, length = sizes
+    mixture = Mixture({'prose': 1})
+    BatchBuilder(corpus, mixture, rows, Layout(length), Ledger())

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.data.helpers import counting_documents, tiny_corpus
 from tpu_lm.checks import UserError
 from tpu_lm.data.batches import BatchBuilder
+from tpu_lm.data.layout import Layout
 from tpu_lm.data.ledger import Ledger
 from tpu_lm.data.mixing import Mixture
 from tpu_lm.data.replay import Replay
@@ -65,7 +66,7 @@ def read(
           corpus,
           mixture,
           batch_size,
-          LENGTH,
+          Layout(LENGTH),
           entry,
           steps=steps,
           host=(index, hosts),
@@ -198,7 +199,7 @@ def test_epochs_are_counted_along_the_lineage(corpus, parent):
 
 def test_what_is_foreseen_is_what_is_read(corpus, parent):
   mixture = Mixture({'prose': 3, 'python': 1}, changes={4: {'python': 1}})
-  builder = BatchBuilder(corpus, mixture, 8, LENGTH, parent, steps=9)
+  builder = BatchBuilder(corpus, mixture, 8, Layout(LENGTH), parent, steps=9)
   _, end = read(corpus, mixture, 8, 9, entry=parent)
   foreseen = builder.foresee(0, parent)
   assert foreseen.rows == end.rows
@@ -207,7 +208,7 @@ def test_what_is_foreseen_is_what_is_read(corpus, parent):
   _, middle = read(corpus, mixture, 8, 5, entry=parent)
   assert builder.foresee(5, middle).rows == end.rows
   limited = Mixture({'prose': 1}, max_epochs=1)
-  builder = BatchBuilder(corpus, limited, 8, LENGTH, parent, steps=2)
+  builder = BatchBuilder(corpus, limited, 8, Layout(LENGTH), parent, steps=2)
   with pytest.raises(Exhausted, match='at about step 1 of the phase: prose'):
     builder.foresee(0, parent)
 
@@ -215,5 +216,5 @@ def test_what_is_foreseen_is_what_is_read(corpus, parent):
 def test_hosts_must_divide_the_batch(corpus):
   with pytest.raises(UserError, match=r'batch_size = 6: must divide by .* 4'):
     BatchBuilder(
-      corpus, Mixture({'prose': 1}), 6, LENGTH, Ledger(), host=(0, 4)
+      corpus, Mixture({'prose': 1}), 6, Layout(LENGTH), Ledger(), host=(0, 4)
     )

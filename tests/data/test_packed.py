@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.data.helpers import tiny_store
 from tpu_lm.checks import UserError
+from tpu_lm.data.layout import Layout
 from tpu_lm.data.packed import PackedRows
 
 DATA = pathlib.Path(__file__).parents[3] / 'shared' / 'data'
@@ -59,7 +60,7 @@ def documents_of(batch, mask_documents=True):
 def test_an_epoch_reads_every_document_that_fits_once(
   store, sizes, length, seed, part
 ):
-  rows = PackedRows(store, length, seed, 'examples')
+  rows = PackedRows(store, Layout(length), seed, 'examples')
   expected = sorted(
     tuple(store.document(i).tolist())
     for i, size in enumerate(sizes)
@@ -75,7 +76,7 @@ def test_an_epoch_reads_every_document_that_fits_once(
 
 
 def test_a_row_says_what_the_store_says(store):
-  rows = PackedRows(store, 128, 0, 'examples')
+  rows = PackedRows(store, Layout(128), 0, 'examples')
   batch = rows.read(np.arange(rows.rows_per_epoch))
   used = batch['segments'] > 0
   assert rows.fill == pytest.approx(used.mean())
@@ -90,8 +91,10 @@ def test_a_row_says_what_the_store_says(store):
 
 
 def test_documents_may_share_their_attention(store):
-  apart = PackedRows(store, 128, 0, 'examples').read(np.arange(20))
-  joined = PackedRows(store, 128, 0, 'examples', False).read(np.arange(20))
+  apart = PackedRows(store, Layout(128), 0, 'examples').read(np.arange(20))
+  joined = PackedRows(
+    store, Layout(128, mask_documents=False), 0, 'examples'
+  ).read(np.arange(20))
   used = apart['segments'] > 0
   for key in ('inputs', 'targets', 'weights'):
     assert np.array_equal(apart[key], joined[key]), key
@@ -102,7 +105,7 @@ def test_documents_may_share_their_attention(store):
 
 def test_without_flags_every_target_has_weight(tmp_path):
   store = make_store(tmp_path, [5, 9, 3], masked=False)
-  batch = PackedRows(store, 16, 0, 'examples').read(np.arange(1))
+  batch = PackedRows(store, Layout(16), 0, 'examples').read(np.arange(1))
   assert np.array_equal(batch['weights'], batch['segments'] > 0)
   assert batch['weights'].sum() == 4 + 8 + 2
 
@@ -110,7 +113,7 @@ def test_without_flags_every_target_has_weight(tmp_path):
 @settings(deadline=None)
 @given(cursors=st.lists(st.integers(0, 10**6), min_size=1, max_size=9))
 def test_any_batch_cuts_the_same_rows(store, cursors):
-  rows = PackedRows(store, 100, 0, 'examples')
+  rows = PackedRows(store, Layout(100), 0, 'examples')
   batch = rows.read(np.array(cursors))
   for place, cursor in enumerate(cursors):
     alone = rows.read(np.array([cursor]))
@@ -121,7 +124,7 @@ def test_any_batch_cuts_the_same_rows(store, cursors):
 def test_epochs_seeds_and_names_have_their_own_rows(store):
   companies = []
   for seed, name, epoch in [(0, 'a', 0), (1, 'a', 0), (0, 'b', 0), (0, 'a', 1)]:
-    rows = PackedRows(store, 128, seed, name)
+    rows = PackedRows(store, Layout(128), seed, name)
     cursors = epoch * rows.rows_per_epoch + np.arange(rows.rows_per_epoch)
     row, numbers = rows.documents(cursors)
     assert np.all(np.diff(row) >= 0)
@@ -134,7 +137,7 @@ def test_epochs_seeds_and_names_have_their_own_rows(store):
 
 def test_lengths_alike_in_number_are_drawn_apart(tmp_path):
   # Every row holds one document of each length: who shares it must change.
-  rows = PackedRows(make_store(tmp_path, [4, 6] * 20), 8, 0, 'examples')
+  rows = PackedRows(make_store(tmp_path, [4, 6] * 20), Layout(8), 0, 'examples')
   pairs = []
   for epoch in range(2):
     _, numbers = rows.documents(20 * epoch + np.arange(20))
@@ -144,22 +147,22 @@ def test_lengths_alike_in_number_are_drawn_apart(tmp_path):
 
 def test_documents_left_out_are_told(tmp_path, capfd):
   store = make_store(tmp_path, [5, 18, 17, 90, 3, 1])
-  rows = PackedRows(store, 16, 0, 'chats')
+  rows = PackedRows(store, Layout(16), 0, 'chats')
   assert rows.left_out == 2
   assert rows.rows_per_epoch == 2
-  PackedRows(store, 16, 1, 'chats')
+  PackedRows(store, Layout(16), 1, 'chats')
   assert capfd.readouterr().err == (
     'chats (train): 2 of 6 documents do not fit whole into rows of'
     ' sequence_length 16 and are left out (the longest needs 89)\n'
   )
   with pytest.raises(UserError, match=r'chats \(train\): none of its 6 .* 89'):
-    PackedRows(store, 1, 0, 'chats')
+    PackedRows(store, Layout(1), 0, 'chats')
 
 
 def test_only_end_tokens_make_no_row(tmp_path):
   store = make_store(tmp_path, [1, 1])
   with pytest.raises(UserError, match='none of its 2 documents'):
-    PackedRows(store, 8, 0, 'examples')
+    PackedRows(store, Layout(8), 0, 'examples')
 
 
 def restaurants():
@@ -179,7 +182,7 @@ def school_mathematics():
 def test_real_pairs_fill_their_rows(tmp_path, pairs, every):
   texts = ['\n'.join(pair) for pair in pairs()[::every]]
   store = tiny_store(tmp_path, 'pairs', texts, chunk_tokens=10**6, whole=True)
-  rows = PackedRows(store, 1024, 0, 'pairs')
+  rows = PackedRows(store, Layout(1024), 0, 'pairs')
   assert rows.left_out < 0.03 * len(texts)
   used = rows.read(np.arange(rows.rows_per_epoch))['segments'] > 0
   assert used.mean() == pytest.approx(rows.fill)
@@ -203,4 +206,4 @@ def test_real_pairs_fill_their_rows_in_pieces_of_words(tmp_path, pairs):
     chunk_tokens=10**6,
     whole=True,
   )
-  assert PackedRows(store, 512, 0, 'pairs').fill >= 0.97
+  assert PackedRows(store, Layout(512), 0, 'pairs').fill >= 0.97

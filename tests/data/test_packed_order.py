@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.data.helpers import tiny_store
 from tpu_lm.data.batches import BatchBuilder
 from tpu_lm.data.corpus import Corpus
+from tpu_lm.data.layout import Layout
 from tpu_lm.data.ledger import Ledger
 from tpu_lm.data.mixing import Mixture
 from tpu_lm.data.prefetch import Prefetch
@@ -53,7 +54,12 @@ def read(corpus, mixture, batch_size, steps, entry, hosts=1, stops=()):
       builders = [
         Prefetch(
           BatchBuilder(
-            corpus, mixture, batch_size, LENGTH, entry, host=(index, hosts)
+            corpus,
+            mixture,
+            batch_size,
+            Layout(LENGTH),
+            entry,
+            host=(index, hosts),
           )
         )
         for index in range(hosts)
@@ -110,7 +116,7 @@ def test_any_batch_any_hosts_and_any_restart(
     assert got == (expected, end)
   if order == 'seen':
     # Name for name the rows that were read, with their weights and segments.
-    names = BatchBuilder(corpus, mixture, 1, LENGTH, entry).names
+    names = BatchBuilder(corpus, mixture, 1, Layout(LENGTH), entry).names
     for name in ('chats', 'text'):
       index = names.index(f'replay:{name}')
       again = [row for row in expected if row['source'] == index]
@@ -125,7 +131,7 @@ def test_any_batch_any_hosts_and_any_restart(
 @given(WEIGHTS, st.integers(0, 9))
 def test_every_chat_once_an_epoch_and_no_more(corpus, weights, seed):
   mixture = Mixture(weights, max_epochs={'chats': 2}, when_exhausted='hand_on')
-  builder = BatchBuilder(corpus, mixture, 1, LENGTH, Ledger())
+  builder = BatchBuilder(corpus, mixture, 1, Layout(LENGTH), Ledger())
   size = builder.rows_per_epoch['chats']
   rows, ledger = read(corpus, mixture, 8, 200, Ledger(seed))
   assert ledger.rows[f'chats@{LENGTH}'] == 2 * size

@@ -5,6 +5,7 @@ import pytest
 
 from tests.data.helpers import tiny_corpus
 from tpu_lm.data.batches import BatchBuilder
+from tpu_lm.data.layout import Layout
 from tpu_lm.data.ledger import Ledger
 from tpu_lm.data.mixing import Mixture
 from tpu_lm.data.prefetch import DEPTH, Prefetch
@@ -19,6 +20,7 @@ class Watched:
   def __init__(self, builder):
     self._builder = builder
     self.names = builder.names
+    self.series = builder.series
     self.vocabulary_size = builder.vocabulary_size
     self.asked, self.threads = [], set()
 
@@ -32,7 +34,7 @@ class Watched:
 def builder(tmp_path):
   texts = {name: [name * 20] * 20 for name in ('prose', 'python')}
   corpus = tiny_corpus(tmp_path, texts)
-  return Watched(BatchBuilder(corpus, MIXTURE, 8, 16, Ledger()))
+  return Watched(BatchBuilder(corpus, MIXTURE, 8, Layout(16), Ledger()))
 
 
 @pytest.fixture
@@ -105,7 +107,7 @@ def test_what_failed_is_tried_again(builder, prefetch, monkeypatch):
 def test_an_error_is_raised_where_it_belongs(tmp_path):
   corpus = tiny_corpus(tmp_path, {'prose': ['x' * 330]})
   mixture = Mixture({'prose': 1}, max_epochs=1)  # 20 rows: 2 batches of 8
-  prefetch = Prefetch(BatchBuilder(corpus, mixture, 8, 16, Ledger()))
+  prefetch = Prefetch(BatchBuilder(corpus, mixture, 8, Layout(16), Ledger()))
   _, one = prefetch.next(0, Ledger())
   _, two = prefetch.next(1, one)
   for _ in range(2):

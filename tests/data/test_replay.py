@@ -4,6 +4,7 @@ import pytest
 from tests.data.helpers import counting_documents, tiny_corpus
 from tpu_lm.checks import UserError
 from tpu_lm.data.batches import BatchBuilder
+from tpu_lm.data.layout import Layout
 from tpu_lm.data.ledger import Ledger
 from tpu_lm.data.mixing import Mixture
 from tpu_lm.data.replay import Replay
@@ -27,7 +28,7 @@ def train(corpus, mixture, entry, steps, batch_size=8, **arguments):
   """Runs a phase; gives the first token of each row by source, the ledger."""
   length = arguments.pop('length', LENGTH)
   builder = BatchBuilder(
-    corpus, mixture, batch_size, length, entry, **arguments
+    corpus, mixture, batch_size, Layout(length), entry, **arguments
   )
   rows, ledger = {name: [] for name in builder.names}, entry
   for step in range(steps):
@@ -139,13 +140,13 @@ def test_the_cursor_goes_on_along_the_lineage(corpus, parent):
 def test_a_replay_resumes_exactly(corpus, parent):
   _, entry = parent
   mixture = child('reshuffled')
-  builder = BatchBuilder(corpus, mixture, 8, LENGTH, entry)
+  builder = BatchBuilder(corpus, mixture, 8, Layout(LENGTH), entry)
   ledger, ledgers, batches = entry, [], []
   for step in range(10):
     ledgers.append(ledger)
     batch, ledger = builder.next(step, ledger)
     batches.append(batch)
-  again = BatchBuilder(corpus, mixture, 8, LENGTH, entry)
+  again = BatchBuilder(corpus, mixture, 8, Layout(LENGTH), entry)
   batch, after = again.next(9, ledgers[9])
   assert after == ledger
   assert np.array_equal(batch['inputs'], batches[9]['inputs'])

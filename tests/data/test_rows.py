@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from tests.data.helpers import counting_documents, tiny_store
 from tpu_lm.checks import UserError
+from tpu_lm.data.layout import Layout
 from tpu_lm.data.packed import PackedRows
 from tpu_lm.data.packing import causal
 from tpu_lm.data.rows import TextRows, open_rows
@@ -25,7 +26,7 @@ def store(tmp_path_factory):
 @settings(deadline=None)
 @given(length=st.integers(1, 300), seed=st.integers(0, 5))
 def test_an_epoch_reads_every_token_once(store, length, seed):
-  rows = TextRows(store, length, seed, 'counting', mask_documents=False)
+  rows = TextRows(store, Layout(length, mask_documents=False), seed, 'counting')
   blocks = rows.rows_per_epoch
   tokens = store.tokens(0, store.num_tokens)
   for epoch in (0, 3):
@@ -42,7 +43,9 @@ def test_an_epoch_reads_every_token_once(store, length, seed):
 
 @pytest.mark.parametrize('mask_documents', [True, False])
 def test_documents_are_kept_apart_where_asked(store, mask_documents):
-  rows = TextRows(store, 64, 0, 'counting', mask_documents)
+  rows = TextRows(
+    store, Layout(64, mask_documents=mask_documents), 0, 'counting'
+  )
   batch = rows.read(np.arange(rows.rows_per_epoch))
   tokens = np.concatenate([batch['inputs'], batch['targets'][:, -1:]], axis=1)
   documents = (tokens - 2) // 41
@@ -56,7 +59,9 @@ def test_documents_are_kept_apart_where_asked(store, mask_documents):
 def test_epochs_seeds_and_names_have_their_own_orders(store):
   first = np.arange(20)
   orders = {
-    TextRows(store, 10, seed, name).read(start + first)['inputs'].tobytes()
+    TextRows(store, Layout(10), seed, name)
+    .read(start + first)['inputs']
+    .tobytes()
     for seed, name, start in [
       (0, 'a', 0),
       (1, 'a', 0),
@@ -68,7 +73,7 @@ def test_epochs_seeds_and_names_have_their_own_orders(store):
 
 
 def test_rows_can_be_read_in_any_order(store):
-  rows = TextRows(store, 7, 0, 'counting')
+  rows = TextRows(store, Layout(7), 0, 'counting')
   cursors = np.array([400, 3, 3, 12345, 0])
   batch = rows.read(cursors)
   for place, cursor in enumerate(cursors):
@@ -78,8 +83,8 @@ def test_rows_can_be_read_in_any_order(store):
 
 
 def test_stores_of_less_than_a_row(store, tmp_path):
-  assert TextRows(store, 1024, 0, 'counting').rows_per_epoch == 1
-  rows = TextRows(store, 2000, 0, 'counting')
+  assert TextRows(store, Layout(1024), 0, 'counting').rows_per_epoch == 1
+  rows = TextRows(store, Layout(2000), 0, 'counting')
   assert rows.rows_per_epoch == 1
   batch = rows.read(np.array([5]))
   # Nothing predicts the first token of the 25 documents.
@@ -87,11 +92,11 @@ def test_stores_of_less_than_a_row(store, tmp_path):
   assert np.count_nonzero(batch['segments']) == store.num_tokens - 1
   single = tiny_store(tmp_path, 'single', [[7]])
   with pytest.raises(UserError, match=r'single \(train\) has one token'):
-    TextRows(single, 8, 0, 'single')
+    TextRows(single, Layout(8), 0, 'single')
 
 
 def test_whole_documents_are_packed_and_text_is_cut(store, tmp_path):
   documents = counting_documents(documents=5, length=9)
   whole = tiny_store(tmp_path, 'whole', documents, whole=True)
-  assert isinstance(open_rows(whole, 16, 0, 'whole'), PackedRows)
-  assert isinstance(open_rows(store, 16, 0, 'counting'), TextRows)
+  assert isinstance(open_rows(whole, Layout(16), 0, 'whole'), PackedRows)
+  assert isinstance(open_rows(store, Layout(16), 0, 'counting'), TextRows)

@@ -12,16 +12,17 @@ for name in ('seqio', 'tensorflow', 'tensorflow_datasets'):
 from tpu_lm.checks import UserError
 from tpu_lm.data.batches import BatchBuilder
 from tpu_lm.data.corpus import Corpus
+from tpu_lm.data.layout import Layout
 from tpu_lm.data.ledger import Ledger
 from tpu_lm.data.mixing import Mixture
 from tpu_lm.data.sources.files import Files
 from tpu_lm.data.validation import validation_batches
 
 corpus = Corpus(('data_tasks.installed_text',), store_dir=sys.argv[1])
-builder = BatchBuilder(corpus, Mixture({'prose': 1}), 4, 8, Ledger())
+builder = BatchBuilder(corpus, Mixture({'prose': 1}), 4, Layout(8), Ledger())
 batch, ledger = builder.next(0, Ledger())
 assert batch['inputs'].shape == (4, 8)
-assert validation_batches(corpus, 'prose', 2, 2, 8)
+assert validation_batches(corpus, 'prose', 2, 2, Layout(8))
 files = Files('mine', sys.argv[2], sys.argv[2])
 own = Corpus(files=(files,), store_dir=sys.argv[1])
 assert own.expand('mine') == {'mine': 1}

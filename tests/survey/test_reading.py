@@ -9,6 +9,7 @@ from tests.data.helpers import tiny_store
 from tests.survey.printing import printed
 from tests.tiny import tree_run
 from tpu_lm.data.batches import BatchBuilder
+from tpu_lm.data.layout import Layout
 from tpu_lm.data.ledger import Ledger
 from tpu_lm.data.mixing import Mixture
 from tpu_lm.data.rows import open_rows
@@ -29,7 +30,7 @@ def read_for_real(run):
       run.corpus,
       phase.mixture,
       phase.batch_size,
-      phase.sequence_length,
+      Layout(phase.sequence_length),
       entry,
       ancestors=ancestors,
       steps=phase.steps,
@@ -67,7 +68,9 @@ def test_rows_are_those_that_training_reads(run, readings):
 
 
 def test_epochs_add_up_along_the_lineage(run, readings):
-  letters = open_rows(run.corpus.open('letters', 'train'), 16, 0, 'letters')
+  letters = open_rows(
+    run.corpus.open('letters', 'train'), Layout(16), 0, 'letters'
+  )
   [base] = readings['base']
   epoch = letters.rows_per_epoch
   assert base.epochs == base.epochs_so_far == 4 * STEPS / epoch
@@ -107,7 +110,7 @@ def test_packed_sources_show_how_full_their_rows_are(run, tmp_path):
   packed = dataclasses.replace(run, phases=(phase,), corpus=corpus)
   found, _ = readings_of(packed, lay_out(packed, tmp_path / 'run'))
   [one] = found['base']
-  rows = open_rows(corpus.open('pairs', 'train'), 16, 0, 'pairs')
+  rows = open_rows(corpus.open('pairs', 'train'), Layout(16), 0, 'pairs')
   used = rows.read(np.arange(rows.rows_per_epoch))['segments'] > 0
   assert one.fill == pytest.approx(used.mean())
   assert f'{one.fill:.1%}' in printed(reading_table(found, ''))

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from tests.data.helpers import tiny_store
 from tests.survey.printing import printed
+from tpu_lm.data.layout import Layout
 from tpu_lm.data.rows import open_rows
 from tpu_lm.data.vocabularies.bytes import Bytes
 from tpu_lm.survey.rows import Row, legend, tokens_of
@@ -21,7 +22,8 @@ def encoded(text):
 
 
 def row_of(store, number=0, length=16, mask=True):
-  batch = open_rows(store, length, 0, 'letters', mask).read(np.array([number]))
+  layout = Layout(length, mask_documents=mask)
+  batch = open_rows(store, layout, 0, 'letters').read(np.array([number]))
   return {key: value[0] for key, value in batch.items()}
 
 

@@ -1,10 +1,14 @@
 """From tokens to vectors, and from vectors to logits."""
 
+import dataclasses
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from tpu_lm.blocks.parameter import normal
+from tpu_lm.checks import require
 from tpu_lm.shapes import BATCH, EMBED, SEQUENCE, VOCAB
 from tpu_lm.sharding import constrain
 
@@ -31,3 +35,33 @@ class Embedding(nnx.Module):
       preferred_element_type=jnp.float32,
     )
     return constrain(logits_BSV, BATCH, SEQUENCE, VOCAB)
+
+
+@dataclasses.dataclass(frozen=True)
+class Input:
+  """What becomes of token vectors before the first layer.
+
+  Attributes:
+    scale: they are multiplied by it: a number, or 'sqrt' for sqrt(D) (Vaswani
+      et al. 2017, section 3.4; Gemma).
+    norm: of `norms`, of the sum of token and position vectors (BERT, BART).
+  """
+
+  scale: float | str = 1.0
+  norm: Any = None
+
+  def __post_init__(self):
+    good = self.scale == 'sqrt' or (
+      type(self.scale) in (int, float) and self.scale > 0
+    )
+    must = "must be a number above 0, or 'sqrt'"
+    require(good, 'Input.scale', self.scale, must)
+    good = self.norm is None or hasattr(self.norm, 'make')
+    require(good, 'Input.norm', self.norm, 'must be of norms, or None')
+
+  def scaled(self, x_BSD: jax.Array) -> jax.Array:
+    """[B, S, D] -> [B, S, D]."""
+    if self.scale == 1.0:
+      return x_BSD
+    scale = x_BSD.shape[-1] ** 0.5 if self.scale == 'sqrt' else self.scale
+    return x_BSD * jnp.asarray(scale, x_BSD.dtype)

@@ -30,7 +30,17 @@ def ones(shape: tuple[int, ...], axes: tuple[str, ...]) -> nnx.Param:
   return nnx.Param(jnp.ones(shape, jnp.float32), axes=axes)
 
 
-def project(x: jax.Array, kernel: nnx.Param, inputs: int = 1) -> jax.Array:
+def zeros(shape: tuple[int, ...], axes: tuple[str, ...]) -> nnx.Param:
+  """A float32 parameter of zeros."""
+  return nnx.Param(jnp.zeros(shape, jnp.float32), axes=axes)
+
+
+def project(
+  x: jax.Array,
+  kernel: nnx.Param,
+  inputs: int = 1,
+  bias: nnx.Param | None = None,
+) -> jax.Array:
   """Contracts the last dimensions of `x` with the first of `kernel`.
 
   It is one product of two matrices: all tokens by all inputs, all inputs by
@@ -41,6 +51,7 @@ def project(x: jax.Array, kernel: nnx.Param, inputs: int = 1) -> jax.Array:
     x: [..., *inputs].
     kernel: [*inputs, *outputs]; used in the dtype of `x`.
     inputs: how many dimensions are contracted.
+    bias: [*outputs], added; None: nothing is.
 
   Returns:
     [..., *outputs] in the dtype of `x`.
@@ -48,4 +59,5 @@ def project(x: jax.Array, kernel: nnx.Param, inputs: int = 1) -> jax.Array:
   weights = kernel[...].astype(x.dtype)
   size = math.prod(weights.shape[:inputs])
   product = x.reshape(-1, size) @ weights.reshape(size, -1)
-  return product.reshape(*x.shape[:-inputs], *weights.shape[inputs:])
+  product = product.reshape(*x.shape[:-inputs], *weights.shape[inputs:])
+  return product if bias is None else product + bias[...].astype(x.dtype)

@@ -7,18 +7,18 @@ import numpy as np
 
 from tpu_lm.checks import UserError, require
 from tpu_lm.data.corpus import Corpus
-from tpu_lm.data.ledger import REPLAY, Ledger, row_key
-from tpu_lm.data.manifest import Manifest
+from tpu_lm.data.layout import Layout
+from tpu_lm.data.ledger import REPLAY, Ledger, row_key, split_key, tokens_of
 from tpu_lm.data.mixing import Mixture
+from tpu_lm.data.opened import Sources, check_one_vocabulary
 from tpu_lm.data.replay import (
   ReplayRows,
   check_pool,
   find_pools,
   tokens_read,
 )
-from tpu_lm.data.rows import open_rows
+from tpu_lm.data.row_reader import Rows
 from tpu_lm.data.shares import Shares, source_of
-from tpu_lm.data.store import TokenStore
 from tpu_lm.data.supply import Supply
 
 Batch = dict[str, np.ndarray]
@@ -33,9 +33,10 @@ class BatchBuilder:
   and writes down all.
 
   Attributes:
-    names: every source that any step draws from, replays among them; the
-      batch's `source` counts into it.
-    vocabulary_size: of all its stores.
+    names: every source that any step draws from, replays among them.
+    series: (source, objective) of every kind of row; the batch's `source`
+      counts into it. A source has several where its noise mixes objectives.
+    vocabulary_size: of all its stores, special tokens in use included.
     rows_per_epoch: of each source, replays left aside.
   """
 
@@ -44,9 +45,8 @@ class BatchBuilder:
     corpus: Corpus,
     mixture: Mixture,
     batch_size: int,
-    sequence_length: int,
+    layout: Layout,
     entry_ledger: Ledger,
-    mask_documents: bool = True,
     ancestors: Mapping[str, tuple[Ledger, Ledger]] | None = None,
     steps: int | None = None,
     host: tuple[int, int] = (0, 1),
@@ -57,9 +57,8 @@ class BatchBuilder:
       corpus: where the stores are.
       mixture: the sources, their weights and the replay.
       batch_size: rows in a batch, of all hosts together.
-      sequence_length: tokens predicted in a row.
+      layout: the shape of a row.
       entry_ledger: what the lineage had read when this phase began.
-      mask_documents: whether attention and loss stop at documents' ends.
       ancestors: the ledgers at entry and end of each ancestor phase, for a
         replay of one of them.
       steps: the phase's length; for `foresee`, and for weights that depend
@@ -68,10 +67,12 @@ class BatchBuilder:
 
     Raises:
       UserError: a source is unknown, too small, of another vocabulary than
-        the others, or too rare ever to be drawn; the replay finds nothing; a
-        limit on epochs or the number of hosts makes no sense.
+        the others, or too rare ever to be drawn; its noise is for another kind
+        of model; the replay finds nothing; a limit on epochs or the number of
+        hosts makes no sense.
     """
-    _check_sizes(batch_size=batch_size, sequence_length=sequence_length)
+    good = type(batch_size) is int and batch_size > 0
+    require(good, 'batch_size', batch_size, 'must be an integer >= 1')
     index, hosts = host
     assert 0 <= index < hosts, host
     must = f'must divide by the number of hosts, {hosts}'
@@ -79,32 +80,40 @@ class BatchBuilder:
     share = batch_size // hosts
     self._own = slice(index * share, (index + 1) * share)
     self._batch_size = batch_size
-    self._length = sequence_length
     self._steps = steps
+    seed = entry_ledger.seed
+    sources = Sources(corpus, mixture, layout, seed)
     replay, pools, replayed = mixture.replay, {}, {}
     if replay and replay.order == 'unseen':
       replayed = tokens_read(replay, entry_ledger, ancestors or {})
     elif replay:
-      pools = find_pools(replay, entry_ledger, ancestors or {}, sequence_length)
+      pools = find_pools(
+        replay,
+        entry_ledger,
+        ancestors or {},
+        lambda source: sources.rows(source).label,
+      )
       replayed = {name: pool.size for name, pool in pools.items()}
     self._shares = Shares(
-      corpus, mixture, replayed, steps, batch_size * sequence_length
+      corpus, mixture, replayed, steps, batch_size * layout.length
     )
     self.names = self._shares.names
     self._stores = {
-      source: corpus.open(source, 'train')
+      source: sources.store(source)
       for source in sorted({source_of(name) for name in self.names})
     }
-    self.vocabulary_size = _one_vocabulary(self._stores)
-    seed = entry_ledger.seed
-    rows = {
-      source: open_rows(store, sequence_length, seed, source, mask_documents)
-      for source, store in self._stores.items()
-    }
+    check_one_vocabulary(self._stores)
+    rows: dict[str, Rows] = {n: sources.rows(n) for n in self._stores}
+    self.vocabulary_size = max(r.vocabulary_size for r in rows.values())
     for name, pool in pools.items():
       check_pool(pool, self._stores[pool.source].fingerprint)
       rows[name] = ReplayRows(rows[pool.source], pool, replay.order, seed)
     self._readers = {name: rows[name] for name in self.names}
+    self.series = tuple(
+      (name, objective)
+      for name, reader in self._readers.items()
+      for objective in reader.objectives
+    )
     self.rows_per_epoch = {
       name: reader.rows_per_epoch
       for name, reader in self._readers.items()
@@ -120,8 +129,7 @@ class BatchBuilder:
       ledger: what was read before; the entry ledger at phase step 0.
 
     Returns:
-      This host's rows of the batch (inputs, targets, segments, positions
-      i32[B / hosts, S], weights f32[B / hosts, S], source i32[B / hosts]),
+      This host's rows of the batch, B / hosts of them, by `shapes.BATCH_KEYS`,
       and the ledger after the whole batch.
 
     Raises:
@@ -139,15 +147,16 @@ class BatchBuilder:
       ours = np.flatnonzero(chosen[self._own] == index)
       first = int(np.sum(chosen[: self._own.start] == index))
       count = int(np.sum(chosen == index))
-      key = row_key(name, self._length)
+      label = self._readers[name].label
+      key = row_key(name, label)
       if ours.size:
         cursors = rows.get(key, 0) + first + np.arange(ours.size)
         found = self._readers[name].read(cursors)
-        found['source'] = np.full(ours.size, self.names.index(name), np.int32)
+        found['source'] = self._series_of(name, found, ours.size)
         _place(batch, found, ours, self._own.stop - self._own.start)
       if count:
         rows[key] = rows.get(key, 0) + count
-        read[name] = read.get(name, 0) + count * self._length
+        read[name] = read.get(name, 0) + count * tokens_of(label)
     return batch, dataclasses.replace(
       ledger, rows=rows, debts=debts, tokens=read
     )
@@ -183,13 +192,20 @@ class BatchBuilder:
     for name, count in after.items():
       more = max(0, count - before.get(name, 0))
       if more:
-        key = row_key(name, self._length)
+        label = self._readers[name].label
+        key = row_key(name, label)
         rows[key] = rows.get(key, 0) + more
-        read[name] = read.get(name, 0) + more * self._length
+        read[name] = read.get(name, 0) + more * tokens_of(label)
     return dataclasses.replace(ledger, rows=rows, debts={}, tokens=read)
 
+  def _series_of(self, name: str, found: Batch, rows: int) -> np.ndarray:
+    """The series of each row that was found, i32[rows]."""
+    objective = found.pop('objective', np.zeros(rows, np.int64))
+    first = self.series.index((name, self._readers[name].objectives[0]))
+    return (first + objective).astype(np.int32)
+
   def _taken(self, ledger: Ledger) -> dict[str, int]:
-    keys = {name: row_key(name, self._length) for name in self.names}
+    keys = {n: row_key(n, reader.label) for n, reader in self._readers.items()}
     return {name: ledger.rows.get(key, 0) for name, key in keys.items()}
 
   def _pinned(self, ledger: Ledger) -> Ledger:
@@ -206,7 +222,7 @@ class BatchBuilder:
     rows = {
       key: count
       for key, count in ledger.rows.items()
-      if source_of(key.rsplit('@', 1)[0]) not in new
+      if source_of(split_key(key)[0]) not in new
     }
     fingerprints = {name: s.fingerprint for name, s in self._stores.items()}
     return dataclasses.replace(
@@ -231,30 +247,3 @@ def _place(batch: Batch, found: Batch, places: np.ndarray, rows: int) -> None:
     if key not in batch:
       batch[key] = np.empty((rows, *value.shape[1:]), value.dtype)
     batch[key][places] = value
-
-
-def _check_sizes(**sizes: int) -> None:
-  for key, value in sizes.items():
-    require(
-      type(value) is int and value > 0, key, value, 'must be an integer >= 1'
-    )
-
-
-def _one_vocabulary(stores: Mapping[str, TokenStore]) -> int:
-  """The vocabulary size of all stores, which must agree in what tokens mean."""
-  first, *others = stores
-  one = stores[first].manifest
-  for name in others:
-    other = stores[name].manifest
-    if _identity(one) != _identity(other):
-      raise UserError(
-        f'{first} and {name} have different vocabularies and cannot be mixed:'
-        f' {one.vocabulary_size} tokens {one.vocabulary},'
-        f' {other.vocabulary_size} tokens {other.vocabulary}'
-      )
-  return one.vocabulary_size
-
-
-def _identity(manifest: Manifest) -> tuple[str | None, int]:
-  # The description has the name of the file, which says nothing.
-  return manifest.vocabulary.get('hash'), manifest.vocabulary_size

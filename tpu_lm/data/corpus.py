@@ -18,6 +18,7 @@ from tpu_lm.data.recipe import FilesRecipe, Recipe
 from tpu_lm.data.registry import check_unedited, find_provider, registered
 from tpu_lm.data.seqio_recipe import SeqioRecipe, with_vocabulary
 from tpu_lm.data.sources.files import Files, check_files
+from tpu_lm.data.special_tokens import Special, SpecialTokens
 from tpu_lm.data.storage import open_folder
 from tpu_lm.data.store import MANIFEST, TokenStore, find_stores
 from tpu_lm.data.vocabularies import Vocabulary
@@ -41,6 +42,7 @@ class Corpus:
       from there, unless `vocabulary` is given.
     contamination: evaluation sets that are looked for while a store is built.
       A store that is there already is not built again for it.
+    special: the numbers of sentinels, masks and modes, above the vocabulary.
   """
 
   modules: tuple[str, ...] = ()
@@ -49,6 +51,7 @@ class Corpus:
   vocabulary: Vocabulary | None = None
   seqio_cache_dirs: tuple[str, ...] = ()
   contamination: Contamination | None = None
+  special: SpecialTokens = SpecialTokens()
 
   def __post_init__(self):
     check_all('Corpus.modules', self.modules, str, 'names of modules')
@@ -74,6 +77,12 @@ class Corpus:
       'Corpus.contamination',
       self.contamination,
       'must be a Contamination',
+    )
+    require(
+      isinstance(self.special, SpecialTokens),
+      'Corpus.special',
+      self.special,
+      'must be @special_tokens.SpecialTokens()',
     )
 
   def open(
@@ -120,6 +129,20 @@ class Corpus:
       return FilesRecipe(files.absolute(), split, self._files_vocabulary())
     caches = tuple(map(os.path.expanduser, self.seqio_cache_dirs))
     return SeqioRecipe(task, split, self.modules, self.vocabulary, caches)
+
+  def special_tokens(self, store: TokenStore) -> Special:
+    """The special tokens of a store, and its vocabulary where it is known.
+
+    Raises:
+      UserError: as `SpecialTokens.of`.
+    """
+    vocabulary = self.vocabulary
+    if store.manifest.vocabulary.get('hash') == Bytes().describe()['hash']:
+      vocabulary = Bytes()  # a task's own would import TensorFlow
+    if vocabulary is not None:
+      return self.special.of(store, vocabulary.decode, vocabulary.encode)
+    recipe = self.recipe(store.manifest.task, store.manifest.split)
+    return self.special.of(store, recipe.decode)
 
   def folder(self, task: str) -> str:
     """Where the stores of a task are: a path or a URL."""

@@ -10,9 +10,26 @@ from tpu_lm.checks import UserError
 REPLAY = 'replay:'
 
 
-def row_key(source: str, sequence_length: int) -> str:
-  """Names the cursor of a source at a sequence length: 'prose@256'."""
-  return f'{source}@{sequence_length}'
+def row_key(source: str, label: str) -> str:
+  """Names the cursor of a source at a length of rows: 'prose@256'.
+
+  Args:
+    source: its name.
+    label: of the rows: the tokens of the source that one takes, and where an
+      encoder and a decoder read whole examples those of both, '512+114'.
+  """
+  return f'{source}@{label}'
+
+
+def split_key(key: str) -> tuple[str, str]:
+  """The source and the label of a `row_key`."""
+  source, label = key.rsplit('@', 1)
+  return source, label
+
+
+def tokens_of(label: str) -> int:
+  """Tokens of a row with this label."""
+  return sum(map(int, label.split('+')))
 
 
 @dataclasses.dataclass(frozen=True)

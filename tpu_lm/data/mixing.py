@@ -22,6 +22,7 @@ import numpy as np
 
 from tpu_lm.checks import check_number, require
 from tpu_lm.data.apportion import ONE, apportion
+from tpu_lm.data.noise.base import Noiser
 from tpu_lm.data.replay import Replay
 from tpu_lm.data.weights import Weights, names_of
 
@@ -116,6 +117,10 @@ class Mixture:
       that it would be drawn from is an error, told before training as far as
       it can be foreseen. 'hand_on': from that row on its share goes to the
       others in proportion, replays left aside, until none is left.
+    noise: a dataclass of `noise/`: what becomes of every source's text; or a
+      mapping by name, of the tasks where a seqio mixture is named, so that
+      sources with objectives of their own meet in one batch. None, or a name
+      left out: what models of the kind usually learn, see `rows.open_rows`.
   """
 
   weights: Mapping[str, float] | Weights
@@ -125,6 +130,7 @@ class Mixture:
   replay: Replay | None = None
   max_epochs: float | Mapping[str, float] | None = None
   when_exhausted: str = 'stop'
+  noise: Noiser | Mapping[str, Noiser] | None = None
 
   def __post_init__(self):
     _check_weights('Mixture.weights', self.weights)
@@ -161,12 +167,29 @@ class Mixture:
       f'must be one of {", ".join(POLICIES)}',
     )
 
+    noisers = (
+      self.noise if isinstance(self.noise, Mapping) else {'': self.noise}
+    )
+    for name, noiser in noisers.items():
+      require(
+        noiser is None or isinstance(noiser, Noiser),
+        f'Mixture.noise[{name!r}]' if name else 'Mixture.noise',
+        noiser,
+        'must be of noise/, in gin such as @prefix.Prefix()',
+      )
+
   @property
   def sources(self) -> tuple[str, ...]:
     """Every name that any step's weights have, replays left aside."""
     every = (self.weights, *self.changes.values())
     names = (n for weights in every for n in names_of(weights))
     return tuple(dict.fromkeys(names))
+
+  def noise_of(self, source: str) -> Noiser | None:
+    """What becomes of the text of a source, whether read anew or replayed."""
+    if isinstance(self.noise, Mapping):
+      return self.noise.get(source)
+    return self.noise
 
   def weights_at(self, phase_step: int) -> Mapping[str, float] | Weights:
     """The weights that the batch of a phase step is mixed by."""

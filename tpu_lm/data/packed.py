@@ -6,89 +6,76 @@ import functools
 import numpy as np
 
 from tpu_lm.checks import UserError
-from tpu_lm.data import packing, progress
+from tpu_lm.data import packing, placing, progress
 from tpu_lm.data.group_order import mix, permute_groups
 from tpu_lm.data.histogram_packing import RowKind, pack_histogram
+from tpu_lm.data.layout import PREFIX_DECODER, Layout
 from tpu_lm.data.permutation import reshuffle, stable_hash
 from tpu_lm.data.store import TokenStore
 
 
-class PackedRows:
-  """Rows that hold whole documents, in an order that needs no state.
+class WholeDocuments:
+  """Which whole documents share a row, in an order that needs no state.
 
-  A document of n tokens takes n - 1 places. Which lengths share a row is
-  worked out once, see `histogram_packing`; which documents of these lengths
-  do, and the order of the rows, is drawn anew in every epoch. Each epoch reads
-  every document once, but those too long for a row (left out, with a line that
-  says how many) and those of one token (nothing to predict).
+  Which sizes share a row is worked out once, see `histogram_packing`; which
+  documents of these sizes do, and the order of the rows, is drawn anew in
+  every epoch. Each epoch has every document once, but those too long for a
+  row (left out, with a line that says how many) and those of size 0.
 
   Attributes:
     rows_per_epoch: rows that hold every document once.
     left_out: how many documents are too long for a row.
-    fill: share of the rows' places that hold a token, in (0, 1].
+    fill: share of the rows' places that are taken, in (0, 1].
   """
 
   def __init__(
     self,
-    store: TokenStore,
-    sequence_length: int,
-    seed: int,
-    name: str,
-    mask_documents: bool = True,
+    sizes: np.ndarray,
+    room: int,
+    key: tuple[int | str, ...],
+    where: str,
+    row: str,
   ):
-    """Packs a store's documents; arguments and errors as of `open_rows`."""
-    where = f'{name} ({store.manifest.split})'
-    sizes = np.diff(store.offsets) - 1
-    self.left_out = int(np.count_nonzero(sizes > sequence_length))
+    """Packs documents.
+
+    Args:
+      sizes: i64[documents], the room that each takes up; 0: it is left out.
+      room: of a row.
+      key: chooses the order, together with the epoch.
+      where: name and split of the source, for messages.
+      row: what a row is, for messages.
+
+    Raises:
+      UserError: no document fits into a row.
+    """
+    self.left_out = int(np.count_nonzero(sizes > room))
     longest = int(sizes.max(initial=0))
-    sizes[sizes > sequence_length] = 0
-    counts = np.bincount(sizes, minlength=sequence_length + 1)
+    sizes = np.where(sizes > room, 0, sizes)
+    counts = np.bincount(sizes, minlength=room + 1)
     unused, counts[0] = int(counts[0]), 0
     if not counts.any():
       raise UserError(
         f'{where}: none of its {len(sizes):,} documents fits whole into a row'
-        f' of sequence_length {sequence_length} (the longest needs {longest})'
+        f' of {row} (the longest needs {longest})'
       )
     if self.left_out:
       _say_once(
         f'{where}: {self.left_out:,} of'
         f' {len(sizes):,} documents do not fit whole into rows of'
-        f' sequence_length {sequence_length} and are left out (the longest'
+        f' {row} and are left out (the longest'
         f' needs {longest})'
       )
-    # Documents by length; a sort of small integers takes linear time.
-    small = sizes.astype(np.min_scalar_type(sequence_length))
+    # Documents by size; a sort of small integers takes linear time.
+    small = sizes.astype(np.min_scalar_type(room))
     order = np.argsort(small, kind='stable')[unused:]
     self._documents = order.astype(np.min_scalar_type(len(sizes)))
     self._counts = counts
     self._first_document = np.cumsum(counts) - counts
-    kinds = pack_histogram(counts, sequence_length)
-    self._table = _KindTable(kinds)
+    self._table = _KindTable(pack_histogram(counts, room))
     self.rows_per_epoch = int(self._table.first_row[-1])
-    places = self.rows_per_epoch * sequence_length
+    places = self.rows_per_epoch * room
     self.fill = float(counts @ np.arange(len(counts))) / places
-    self._store = store
-    self._length = sequence_length
-    self._key = (seed, name)
-    self._mask_documents = mask_documents
-
-  def read(self, cursors: np.ndarray) -> dict[str, np.ndarray]:
-    """Reads rows by number, see `rows.Rows.read`."""
-    cursors = np.asarray(cursors, np.int64)
-    rows, numbers = self.documents(cursors)
-    starts = self._store.offsets[numbers]
-    sizes = self._store.offsets[numbers + 1] - starts
-    losses = None
-    if self._store.manifest.masked:
-      losses = self._store.gather_loss(starts, sizes)
-    return packing.packed(
-      self._store.gather_tokens(starts, sizes),
-      losses,
-      rows,
-      len(cursors),
-      self._length,
-      self._mask_documents,
-    )
+    self._key = key
 
   def documents(self, cursors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Says which documents are in which rows.
@@ -108,6 +95,57 @@ class PackedRows:
     ranks = permute_groups(ranks, self._counts[lengths], groups)
     numbers = self._documents[self._first_document[lengths] + ranks]
     return rows, numbers.astype(np.int64)
+
+
+class PackedRows(WholeDocuments):
+  """Rows of whole documents for next-token prediction.
+
+  A document of n tokens takes n - 1 places; one of one token has nothing to
+  predict and is left out.
+
+  Attributes:
+    label: of the rows, see `row_reader.Rows`.
+    vocabulary_size: likewise.
+    objectives: likewise.
+  """
+
+  objectives = ('causal',)
+
+  def __init__(self, store: TokenStore, layout: Layout, seed: int, name: str):
+    """Packs a store's documents; arguments and errors as of `open_rows`."""
+    length = layout.length
+    super().__init__(
+      np.diff(store.offsets) - 1,
+      length,
+      (seed, name),
+      f'{name} ({store.manifest.split})',
+      f'sequence_length {length}',
+    )
+    self.label = str(length)
+    self.vocabulary_size = store.vocabulary_size
+    self._store = store
+    self._layout = layout
+
+  def read(self, cursors: np.ndarray) -> dict[str, np.ndarray]:
+    """Reads rows by number, see `row_reader.Rows.read`."""
+    cursors = np.asarray(cursors, np.int64)
+    rows, numbers = self.documents(cursors)
+    starts = self._store.offsets[numbers]
+    sizes = self._store.offsets[numbers + 1] - starts
+    losses = None
+    if self._store.manifest.masked:
+      losses = self._store.gather_loss(starts, sizes)
+    batch = packing.packed(
+      self._store.gather_tokens(starts, sizes),
+      losses,
+      rows,
+      len(cursors),
+      self._layout.length,
+      self._layout.mask_documents,
+    )
+    if self._layout.kind == PREFIX_DECODER:
+      batch['prefix'] = placing.read_before_loss(batch)
+    return batch
 
 
 @functools.cache

@@ -19,11 +19,13 @@ class Prefetch:
 
   Attributes:
     names: the builder's.
+    series: the builder's.
     vocabulary_size: the builder's.
   """
 
   def __init__(self, builder: BatchBuilder):
     self.names = builder.names
+    self.series = builder.series
     self.vocabulary_size = builder.vocabulary_size
     self._builder = builder
     self._worker = ThreadPoolExecutor(1, 'prefetch')

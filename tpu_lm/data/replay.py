@@ -1,15 +1,21 @@
 """Replay: rows that the lineage has read already, as a source of a mixture."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from tpu_lm.checks import UserError, nearest, require
 from tpu_lm.data.apportion import apportion
-from tpu_lm.data.ledger import REPLAY, Ledger, row_key
+from tpu_lm.data.ledger import (
+  REPLAY,
+  Ledger,
+  row_key,
+  split_key,
+  tokens_of,
+)
 from tpu_lm.data.permutation import reshuffle
-from tpu_lm.data.rows import Rows
+from tpu_lm.data.row_reader import Rows
 
 ORDERS = ('seen', 'reshuffled', 'unseen', 'fixed')
 
@@ -106,11 +112,17 @@ class ReplayRows:
 
   Attributes:
     rows_per_epoch: rows in the pool.
+    label: of the source's rows, see `row_reader.Rows`.
+    vocabulary_size: likewise.
+    objectives: likewise.
   """
 
   def __init__(self, rows: Rows, pool: Pool, order: str, seed: int):
     """Replays `pool`, a part of `rows`, in an order but 'unseen'."""
     self.rows_per_epoch = pool.size
+    self.label = rows.label
+    self.vocabulary_size = rows.vocabulary_size
+    self.objectives = rows.objectives
     self._rows = rows
     self._pool = pool
     self._order = order
@@ -146,10 +158,10 @@ def tokens_read(
   begin, end = _span(replay, entry, ancestors)
   counts: dict[str, int] = {}
   for key, stop in end.rows.items():
-    source, length = key.rsplit('@', 1)
+    source, label = split_key(key)
     rows = stop - _start(source, key, begin, end)
     if rows and not source.startswith(REPLAY):
-      counts[source] = counts.get(source, 0) + rows * int(length)
+      counts[source] = counts.get(source, 0) + rows * tokens_of(label)
   if not counts:
     raise UserError(
       'Replay: there is nothing to replay: '
@@ -169,7 +181,7 @@ def find_pools(
   replay: Replay,
   entry: Ledger,
   ancestors: Mapping[str, tuple[Ledger, Ledger]],
-  sequence_length: int,
+  label_of: Callable[[str], str],
 ) -> dict[str, Pool]:
   """The rows to replay, for every order but 'unseen'.
 
@@ -177,21 +189,21 @@ def find_pools(
     replay: says which rows.
     entry: the ledger at the phase's entry.
     ancestors: the ledgers at entry and end of each ancestor phase.
-    sequence_length: of the rows.
+    label_of: a source's name to the label of its rows in this phase.
 
   Returns:
     'replay:SOURCE' to its pool, none of them empty.
 
   Raises:
-    UserError: as `tokens_read`, or rows of another sequence length were read.
+    UserError: as `tokens_read`, or rows of another length were read.
   """
   begin, end = _span(replay, entry, ancestors)
   pools = []
   for source in sorted(tokens_read(replay, entry, ancestors)):
-    key = row_key(source, sequence_length)
+    key = row_key(source, label_of(source))
     start, stop = _start(source, key, begin, end), end.rows.get(key, 0)
     if start == stop:
-      raise UserError(_other_length(source, end, sequence_length))
+      raise UserError(_other_length(source, end, label_of(source)))
     pools.append(Pool(source, start, stop, end.stores[source]))
   if replay.order == 'fixed':
     pools = _first(pools, replay.rows)
@@ -240,15 +252,12 @@ def _first(pools: list[Pool], rows: int) -> list[Pool]:
   ]
 
 
-def _other_length(source: str, ledger: Ledger, sequence_length: int) -> str:
-  lengths = sorted(
-    int(key.rsplit('@', 1)[1])
-    for key in ledger.rows
-    if key.startswith(f'{source}@')
-  )
+def _other_length(source: str, ledger: Ledger, wanted: str) -> str:
+  keys = map(split_key, ledger.rows)
+  labels = sorted((own for name, own in keys if name == source), key=tokens_of)
   return (
     f'Replay: {source} was read at sequence length'
-    f' {" and ".join(map(str, lengths))}, not {sequence_length}, and its rows'
+    f' {" and ".join(labels)}, not {wanted}, and its rows'
     ' exist at that length only. Keep the sequence length, or set'
     " Replay.order = 'unseen' to read its text at the new one"
   )

@@ -1,103 +1,149 @@
 """Row `cursor` of a source: a pure function of store, seed, name and length."""
 
-from typing import Protocol
+import dataclasses
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from tpu_lm.checks import UserError
 from tpu_lm.data import packing
+from tpu_lm.data.layout import (
+  DECODER,
+  ENCODER,
+  ENCODER_DECODER,
+  PREFIX_DECODER,
+  Layout,
+)
+from tpu_lm.data.noise.base import MaskNoiser, Noiser
+from tpu_lm.data.noise.masked_lm import MaskedLM
+from tpu_lm.data.noise.span_corruption import SpanCorruption
+from tpu_lm.data.noised import (
+  MaskedRows,
+  NoisedRows,
+  check_kind,
+  targets_needed,
+)
 from tpu_lm.data.packed import PackedRows
+from tpu_lm.data.pairs import PairRows
 from tpu_lm.data.permutation import reshuffle
+from tpu_lm.data.row_reader import Rows
+from tpu_lm.data.special_tokens import Special
 from tpu_lm.data.store import TokenStore
 
-
-class Rows(Protocol):
-  """The rows of one source, in an order that needs no state.
-
-  Attributes:
-    rows_per_epoch: how many rows read everything once.
-  """
-
-  rows_per_epoch: int
-
-  def read(self, cursors: np.ndarray) -> dict[str, np.ndarray]:
-    """Reads rows by number.
-
-    Args:
-      cursors: i64[n], counted from the first row ever read; row c belongs to
-        epoch c // rows_per_epoch.
-
-    Returns:
-      inputs i32[n, S], targets i32[n, S], weights f32[n, S], segments
-      i32[n, S] and positions i32[n, S], as of `packing`.
-    """
-    ...
+# What models of a kind learn from running text, where nothing else is said.
+USUAL = {ENCODER: MaskedLM(), ENCODER_DECODER: SpanCorruption()}
 
 
 def open_rows(
   store: TokenStore,
-  sequence_length: int,
+  layout: Layout,
   seed: int,
   name: str,
-  mask_documents: bool = True,
+  noiser: Noiser | None = None,
+  special_tokens: Callable[[TokenStore], Special] | None = None,
 ) -> Rows:
   """Opens the rows of a store: packed whole where its documents are whole.
 
   Args:
     store: where the tokens are.
-    sequence_length: S, positions in a row.
-    seed: chooses the order, together with the name and the epoch.
+    layout: the shape of the rows.
+    seed: chooses the order and the noise, together with the name.
     name: the source's name.
-    mask_documents: whether attention (and loss) stop at documents' ends.
+    noiser: what the text becomes; None: what models of the layout's kind are
+      usually trained on (span corruption, masked tokens, else the next token).
+    special_tokens: gives a store's, such as `Corpus.special_tokens`; needed
+      where there is noise or an encoder.
 
   Raises:
-    UserError: the store has one token only, or is of whole documents and none
-      fits into a row.
+    UserError: the store is too small, or is of whole documents and none fits
+      into a row; or the noiser is for another kind of model or of data.
   """
-  reader = PackedRows if store.manifest.whole else TextRows
-  return reader(store, sequence_length, seed, name, mask_documents)
+  whole = store.manifest.whole
+  if noiser is None and not (whole and layout.two_sided):
+    noiser = USUAL.get(layout.kind)
+  if noiser is not None:
+    check_kind(noiser, layout)
+  if noiser is not None or layout.two_sided:
+    special = special_tokens(store)
+  if isinstance(noiser, MaskNoiser):
+    plain = dataclasses.replace(layout, kind=DECODER)
+    rows = open_rows(store, plain, seed, name)
+    return MaskedRows(rows, seed, name, noiser, special)
+  if whole and noiser is not None:
+    raise UserError(
+      f'{name} has whole examples, with inputs and targets of their own:'
+      f' {type(noiser).__name__} is for running text'
+    )
+  if noiser is not None:
+    return NoisedRows(store, layout, seed, name, noiser, special)
+  if whole and layout.two_sided:
+    return PairRows(store, layout, seed, name, special)
+  return (PackedRows if whole else TextRows)(store, layout, seed, name)
+
+
+def fit_targets(
+  layout: Layout, sources: Iterable[tuple[Noiser | None, TokenStore]]
+) -> Layout:
+  """Settles how long the rows of a decoder beside an encoder are.
+
+  Args:
+    layout: where it leaves the targets' length open, that becomes what the
+      sources need at most: as many tokens as the noise makes of inputs of
+      `layout.length`, and `layout.length` for whole examples.
+    sources: noise and store of each; not looked at where nothing is open.
+  """
+  if not layout.two_sided or layout.target_length is not None:
+    return layout
+  needed = [
+    layout.length
+    if store.manifest.whole
+    else targets_needed(noiser or USUAL[layout.kind], layout.length)
+    for noiser, store in sources
+  ]
+  return dataclasses.replace(layout, target_length=max(needed))
 
 
 class TextRows:
   """Rows of running text: concatenated documents, cut into full rows.
 
-  The store is cut into blocks of `sequence_length` tokens; each epoch reads
-  every block once, in an order of its own. A row is a block and the token
-  after it (the last target), hence `sequence_length + 1` tokens; the store's
-  last block, if it is shorter, is padded.
+  The store is cut into blocks of the layout's length; each epoch reads every
+  block once, in an order of its own. A row is a block and the token after it
+  (the last target); the store's last block, if it is shorter, is padded.
 
   Attributes:
     rows_per_epoch: the number of blocks.
+    label: of the rows, see `row_reader.Rows`.
+    vocabulary_size: likewise.
+    objectives: likewise.
   """
 
-  def __init__(
-    self,
-    store: TokenStore,
-    sequence_length: int,
-    seed: int,
-    name: str,
-    mask_documents: bool = True,
-  ):
+  objectives = ('causal',)
+
+  def __init__(self, store: TokenStore, layout: Layout, seed: int, name: str):
     """Cuts a store into rows; arguments and errors as of `open_rows`."""
     assert not store.manifest.masked, f'{name}: masked, but not whole'
     if store.num_tokens < 2:
       raise UserError(
         f'{name} ({store.manifest.split}) has one token: nothing to predict'
       )
-    self.rows_per_epoch = -(-(store.num_tokens - 1) // sequence_length)
+    self.rows_per_epoch = -(-(store.num_tokens - 1) // layout.length)
+    self.label = str(layout.length)
+    self.vocabulary_size = store.vocabulary_size
     self._store = store
-    self._length = sequence_length
+    self._layout = layout
+    self._length = layout.length
     self._key = (seed, name)
-    self._mask_documents = mask_documents
 
   def read(self, cursors: np.ndarray) -> dict[str, np.ndarray]:
-    """Reads rows by number, see `Rows.read`."""
+    """Reads rows by number, see `row_reader.Rows.read`."""
     blocks = reshuffle(cursors, self.rows_per_epoch, *self._key)
     starts = blocks * self._length
     tokens, begun = self._store.gather(starts, self._length + 1)
-    batch = packing.causal(tokens, begun, self._mask_documents)
+    batch = packing.causal(tokens, begun, self._layout.mask_documents)
     left = self._store.num_tokens - 1 - starts  # to predict, to the very end
     for row in np.flatnonzero(left < self._length):
       for value in batch.values():
         value[row, left[row] :] = 0
+    if self._layout.kind == PREFIX_DECODER:
+      batch['prefix'] = np.zeros_like(batch['inputs'])
     return batch

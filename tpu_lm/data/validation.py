@@ -6,7 +6,9 @@ from tpu_lm.checks import UserError
 from tpu_lm.data import packing
 from tpu_lm.data.batches import Batch
 from tpu_lm.data.corpus import Corpus
-from tpu_lm.data.rows import open_rows
+from tpu_lm.data.layout import Layout
+from tpu_lm.data.noise.base import Noiser
+from tpu_lm.data.rows import fit_targets, open_rows
 
 
 def validation_batches(
@@ -14,9 +16,9 @@ def validation_batches(
   task: str,
   rows: int,
   batch_size: int,
-  sequence_length: int,
-  mask_documents: bool = True,
-) -> list[Batch]:
+  layout: Layout,
+  noiser: Noiser | None = None,
+) -> tuple[list[Batch], tuple[str, ...]]:
   """Builds the batches that a source is evaluated on.
 
   The rows are the same in every run, whatever its seed: the first ones of the
@@ -28,27 +30,30 @@ def validation_batches(
     rows: how many rows; of a smaller split all are taken.
     batch_size: rows in a batch; the last one is filled up with rows of weight
       0 and segment 0.
-    sequence_length: tokens predicted in a row.
-    mask_documents: whether attention and loss stop at documents' ends.
+    layout: the shape of a row.
+    noiser: as of `rows.open_rows`; its noise is the same in every run, too.
 
   Returns:
-    Batches as of `BatchBuilder.next`, with source 0.
+    Batches as of `BatchBuilder.next`, and the names of the objectives of their
+    rows, which `source` counts.
 
   Raises:
     UserError: the split has not tokens enough for one row, or none of the
       tokens is predicted with loss.
   """
   store = corpus.open(task, 'validation')
-  reader = open_rows(store, sequence_length, 0, task, mask_documents)
+  layout = fit_targets(layout, [(noiser, store)])
+  reader = open_rows(store, layout, 0, task, noiser, corpus.special_tokens)
   cursors = np.arange(min(rows, reader.rows_per_epoch))
   batches = []
   for start in range(0, len(cursors), batch_size):
     batch = reader.read(cursors[start : start + batch_size])
-    batch['source'] = np.zeros(len(batch['inputs']), np.int32)
+    objective = batch.pop('objective', np.zeros(len(batch['inputs'])))
+    batch['source'] = objective.astype(np.int32)
     batches.append(packing.pad_rows(batch, batch_size))
   if not any(batch['weights'].any() for batch in batches):
     raise UserError(
       f'{task} (validation): no token of the {len(cursors)} rows that it would'
       ' be evaluated on carries loss, so there is nothing to measure'
     )
-  return batches
+  return batches, reader.objectives

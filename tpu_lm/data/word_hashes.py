@@ -49,6 +49,11 @@ def hash_words(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
   return np.concatenate(hashes), numbers
 
 
+def is_letter(character: str) -> bool:
+  """Whether a character makes one word with the letters beside it."""
+  return bool(_kinds()[min(ord(character), _PLANES)] == _LETTER)
+
+
 def _parts(text: str) -> Iterator[str]:
   """Cuts a text into parts, between words wherever there is a space."""
   start = 0

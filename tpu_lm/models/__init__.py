@@ -3,5 +3,5 @@
 Contract (suite: tests/conformance/test_models.py):
   init(key) -> params            nested dicts of float32 arrays
   axes() -> names                the same dicts, leaves tuples of axis names
-  apply(params, inputs, segments, positions) -> Out
+  apply(params, batch, rng=None) -> Out
 """

@@ -14,7 +14,8 @@ from rich.text import Text
 from tpu_lm.checks import UserError
 from tpu_lm.data.contamination import Contamination
 from tpu_lm.data.corpus import Corpus
-from tpu_lm.data.rows import open_rows
+from tpu_lm.data.layout import Layout
+from tpu_lm.data.rows import fit_targets, open_rows
 from tpu_lm.data.store import TokenStore
 from tpu_lm.data.vocabularies.bytes import Bytes
 from tpu_lm.phase import Run
@@ -90,13 +91,15 @@ def survey(
     return
   yield _part('Rows', legend())
   for name, store in stores.items():
-    length, seed, mask = sequence_length, 0, True
+    layout, seed, noiser = Layout(sequence_length), 0, None
     for phase in reversed(run.phases if run else ()):
       if name in _tasks(corpus, phase.mixture.sources):
-        length, mask = phase.sequence_length, phase.mask_documents
-        seed = run.seed
+        layout, seed = Layout.of(phase, run.model), run.seed
+        noiser = phase.mixture.noise_of(name)
     try:
-      reader = open_rows(store, length, seed, name, mask)
+      layout = fit_targets(layout, [(noiser, store)])
+      special = corpus.special_tokens
+      reader = open_rows(store, layout, seed, name, noiser, special)
     except UserError as error:
       yield Text(str(error), 'red')
       continue

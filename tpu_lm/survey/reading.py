@@ -3,20 +3,27 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from tpu_lm.checks import UserError
-from tpu_lm.data.ledger import REPLAY, Ledger
-from tpu_lm.data.rows import Rows, open_rows
+from tpu_lm.data.layout import ENCODER_DECODER, Layout
+from tpu_lm.data.ledger import REPLAY, Ledger, split_key, tokens_of
+from tpu_lm.data.noise.base import Noiser
+from tpu_lm.data.row_reader import Rows
+from tpu_lm.data.rows import fit_targets, open_rows
 from tpu_lm.data.shares import source_of
+from tpu_lm.data.store import TokenStore
 from tpu_lm.phase import Phase, Run
 from tpu_lm.plan import Reading as Plan
 from tpu_lm.plan import foresee
 from tpu_lm.report.words import count
 from tpu_lm.stages import Stage
+
+FILL_ROWS = 64  # are looked at for how full they are
 
 # "up to 4 epochs of repeated data yields negligible changes to loss compared
 # to having unique data", Muennighoff et al. 2023, arXiv 2305.16264.
@@ -39,7 +46,8 @@ class Reading:
     epochs: how often this phase reads the source; may be less than 1.
     epochs_so_far: how often its lineage has at the phase's end, replays and
       rows of other lengths included.
-    fill: share of its rows' positions that hold a token.
+    fill: share of its rows' positions that hold a token, the encoder's where
+      there is one.
   """
 
   name: str
@@ -127,11 +135,11 @@ def _epochs(value: float) -> str:
 
 
 class _Sources:
-  """The sources of a run, each opened once for each length of rows."""
+  """The sources of a run, each opened once for each kind of rows."""
 
   def __init__(self, run: Run):
     self._run = run
-    self._opened: dict[tuple[str, int], Rows] = {}
+    self._opened: dict[tuple[str, Layout, Noiser | None], Rows] = {}
 
   def readings(self, phase: Phase, plan: Plan) -> list[Reading]:
     """What a phase reads of each source, replays last."""
@@ -141,17 +149,28 @@ class _Sources:
       for name, number in end.tokens.items()
       if number > entry.tokens.get(name, 0)
     }
-    length = phase.sequence_length
+    own = {source_of(name) for name in tokens}
+    noise = {n: phase.mixture.noise_of(n) for n in own}
+    layout = fit_targets(
+      Layout.of(phase, self._run.model),
+      ((noise[name], self._store(name)) for name in own),
+    )
+    rows = {n: self._open(n, layout, noise[n]) for n in own}
     return [
-      self._reading(name, tokens[name], sum(tokens.values()), length, end)
+      self._reading(name, tokens[name], sum(tokens.values()), rows, end)
       for name in sorted(tokens, key=lambda n: (n.startswith(REPLAY), n))
     ]
 
   def _reading(
-    self, name: str, tokens: int, of: int, length: int, end: Ledger
+    self,
+    name: str,
+    tokens: int,
+    of: int,
+    opened: Mapping[str, Rows],
+    end: Ledger,
   ) -> Reading:
-    opened = self._open(source_of(name), length)
-    rows = tokens // length
+    opened = opened[source_of(name)]
+    rows = tokens // tokens_of(opened.label)
     return Reading(
       name=name,
       share=tokens / of,
@@ -159,21 +178,38 @@ class _Sources:
       tokens=tokens,
       epochs=rows / opened.rows_per_epoch,
       epochs_so_far=self._epochs(source_of(name), end),
-      fill=getattr(opened, 'fill', 1.0),
+      fill=_fill(opened),
     )
 
   def _epochs(self, source: str, ledger: Ledger) -> float:
     """How often a source was read, replays and all lengths included."""
     epochs = 0.0
     for key, rows in ledger.rows.items():
-      name, length = key.rsplit('@', 1)
+      name, label = split_key(key)
       if source_of(name) == source:
-        epochs += rows / self._open(source, int(length)).rows_per_epoch
+        lengths = [int(length) for length in label.split('+')]
+        layout = Layout(lengths[0])
+        if len(lengths) > 1:
+          layout = Layout(lengths[0], ENCODER_DECODER, lengths[1])
+        epochs += rows / self._open(source, layout, None).rows_per_epoch
     return epochs
 
-  def _open(self, source: str, length: int) -> Rows:
-    if (source, length) not in self._opened:
-      store = self._run.corpus.open(source, 'train')
-      opened = open_rows(store, length, self._run.seed, source)
-      self._opened[source, length] = opened
-    return self._opened[source, length]
+  def _store(self, source: str) -> TokenStore:
+    return self._run.corpus.open(source, 'train')
+
+  def _open(self, source: str, layout: Layout, noiser: Noiser | None) -> Rows:
+    key = source, layout, noiser
+    if key not in self._opened:
+      special = self._run.corpus.special_tokens
+      self._opened[key] = open_rows(
+        self._store(source), layout, self._run.seed, source, noiser, special
+      )
+    return self._opened[key]
+
+
+def _fill(rows: Rows) -> float:
+  """Share of the rows' places that hold a token, worked out or looked at."""
+  if hasattr(rows, 'fill'):
+    return rows.fill
+  batch = rows.read(np.arange(min(FILL_ROWS, rows.rows_per_epoch)))
+  return float(np.mean(batch.get('encoder_segments', batch['segments']) > 0))

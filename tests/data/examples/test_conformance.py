@@ -8,7 +8,7 @@ import pytest
 from tpu_lm.data.document import BadRecord, make_documents
 from tpu_lm.data.examples.chat import Chat
 from tpu_lm.data.examples.instruction import Instruction
-from tpu_lm.data.examples.pair import Pair
+from tpu_lm.data.examples.pair import Pair, ReversedPair
 from tpu_lm.data.examples.template import Template
 from tpu_lm.data.examples.text import Text
 
@@ -35,6 +35,11 @@ FORMATS = [
     Pair(),
     {'inputs': 'Hund', 'targets': 'dog'},
     {'inputs': 'x', 'targets': ''},
+  ),
+  (
+    ReversedPair('a', 'b'),
+    {'a': 'ein alter Hund', 'b': 'an old dog'},
+    {'a': 'x', 'b': ''},
   ),
   (
     Instruction(),

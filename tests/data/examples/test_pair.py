@@ -1,7 +1,7 @@
 import pytest
 
 from tpu_lm.checks import UserError
-from tpu_lm.data.examples.pair import Pair
+from tpu_lm.data.examples.pair import Pair, ReversedPair
 
 
 def test_the_loss_is_on_the_targets():
@@ -18,6 +18,16 @@ def test_two_fields_of_one():
   assert example.fields == ('translation',)
   record = {'translation': {'en': 'dog', 'de': 'Hund'}}
   assert example.pieces(record) == [('dog\n', False), ('Hund', True)]
+
+
+def test_the_words_of_the_inputs_in_reverse():
+  example = ReversedPair('en', 'de', prefix='Translate: ', separator=' =')
+  record = {'en': ' the old\n\tdog ', 'de': 'der alte  Hund'}
+  assert example.pieces(record) == [
+    ('Translate: dog old the =', False),
+    ('der alte  Hund', True),
+  ]
+  assert example.pieces({'en': 'dog', 'de': ''}) == []
 
 
 @pytest.mark.parametrize('key', ['inputs', 'targets', 'prefix', 'separator'])

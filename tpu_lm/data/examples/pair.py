@@ -43,7 +43,26 @@ class Pair:
   def pieces(self, record: Mapping[str, Any]) -> list[tuple[str, bool]]:
     """What is read, then what is predicted; see `Example`."""
     inputs = text_at(record, self.inputs)
-    targets = text_at(record, self.targets)
+    return self._pieces(inputs, text_at(record, self.targets))
+
+  def _pieces(self, inputs: str, targets: str) -> list[tuple[str, bool]]:
     if not targets:
       return []
     return [(self.prefix + inputs + self.separator, False), (targets, True)]
+
+
+@dataclasses.dataclass(frozen=True)
+class ReversedPair(Pair):
+  """A pair whose inputs are read from their last word to their first.
+
+  Sutskever et al. 2014 (arXiv:1409.3215, section 3.3) found that a recurrent
+  network translates better so, its first words having their sources near. A
+  word is what white space parts; what stands between words becomes one space.
+  Prefix, separator and targets stay as they are.
+  """
+
+  def pieces(self, record: Mapping[str, Any]) -> list[tuple[str, bool]]:
+    """See `Pair`."""
+    words = text_at(record, self.inputs).split()
+    targets = text_at(record, self.targets)
+    return self._pieces(' '.join(reversed(words)), targets)

@@ -1,4 +1,4 @@
-"""Next-token prediction."""
+"""Cross-entropy: what every noise and every kind of model is trained with."""
 
 import dataclasses
 from collections.abc import Callable
@@ -11,11 +11,14 @@ from tpu_lm.state import Mean
 
 
 @dataclasses.dataclass(frozen=True)
-class Causal:
-  """Cross-entropy of the next token, in nats.
+class CrossEntropy:
+  """Cross-entropy of each target, in nats.
 
-  Reads of the batch: inputs, segments, positions (through `forward`),
-  targets i32[B, S], weights f32[B, S].
+  What the targets are is the data's affair (`data/noise/`): next tokens, the
+  spans that were cut out, the words behind a mask.
+
+  Reads of the batch: what the model reads (through `forward`), targets i32[B,
+  S], weights f32[B, S].
 
   Attributes:
     z_loss: weight of log(Z)^2, which keeps logits from drifting; Chowdhery et
@@ -26,7 +29,7 @@ class Causal:
   z_loss: float = 0.0
 
   def __post_init__(self):
-    check_number('Causal.z_loss', self.z_loss, least=0)
+    check_number('CrossEntropy.z_loss', self.z_loss, least=0)
 
   def __call__(self, forward: Callable, batch: dict, rng: jax.Array):
     """See the contract in `objectives/__init__.py`."""

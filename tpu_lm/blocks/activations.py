@@ -1,0 +1,47 @@
+"""Activations, by name, and dropout."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from tpu_lm.checks import nearest, require
+
+
+def _gelu(x: jax.Array) -> jax.Array:
+  return jax.nn.gelu(x, approximate=False)
+
+
+def _gelu_tanh(x: jax.Array) -> jax.Array:
+  return jax.nn.gelu(x, approximate=True)
+
+
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+  'relu': jax.nn.relu,
+  'gelu': _gelu,  # Hendrycks and Gimpel (2016), section 2, exact
+  'gelu_tanh': _gelu_tanh,  # their approximation by tanh
+  'silu': jax.nn.silu,
+}
+
+
+def check_activation(key: str, name: str) -> None:
+  """UserError unless there is an activation of this name."""
+  hint = f'is not known.{nearest(str(name), ACTIVATIONS)}'
+  require(name in ACTIVATIONS, key, name, hint)
+
+
+def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
+  """Sets a share of values to 0 and scales the others so that means stay.
+
+  Srivastava et al. (2014), section 10, in the form that leaves evaluation
+  alone.
+
+  Args:
+    x: any values.
+    rate: the share, in [0, 1).
+    key: of the draw; None: nothing is done.
+  """
+  if key is None or rate == 0:
+    return x
+  kept = jax.random.bernoulli(key, 1 - rate, x.shape)
+  return jnp.where(kept, x / (1 - rate), 0).astype(x.dtype)

@@ -1,0 +1,145 @@
+"""From the last layer to logits."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from tpu_lm.blocks.activations import ACTIVATIONS, check_activation
+from tpu_lm.blocks.embeddings import Embedding
+from tpu_lm.blocks.norms import Layer
+from tpu_lm.blocks.parameter import normal, project, zeros
+from tpu_lm.checks import check_number, require
+from tpu_lm.shapes import EMBED, VOCAB
+
+
+class Head(nnx.Module):
+  """Parameters of a head: only those that its kind has."""
+
+  def __init__(self, **parameters: Any):
+    for name, value in parameters.items():
+      setattr(self, name, value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tied:
+  """Logits read the table of token vectors (Press and Wolf 2017).
+
+  Attributes:
+    scale: vectors are multiplied by it first: a number, or 'rsqrt' for D^-0.5
+      (T5 1.0, as its mesh code does).
+    bias: whether each token has a bias.
+    softcap: c: logits become c * tanh(logits / c) (Gemma 2), or None.
+  """
+
+  scale: float | str = 1.0
+  bias: bool = False
+  softcap: float | None = None
+
+  def __post_init__(self):
+    good = self.scale == 'rsqrt' or (
+      type(self.scale) in (int, float) and self.scale > 0
+    )
+    must = "must be a number above 0, or 'rsqrt'"
+    require(good, 'Tied.scale', self.scale, must)
+    require(type(self.bias) is bool, 'Tied.bias', self.bias, 'must be a bool')
+    if self.softcap is not None:
+      check_number('Tied.softcap', self.softcap, above=0)
+
+  def make(self, vocabulary: int, embed: int, rngs: nnx.Rngs) -> Head | None:
+    """The head's own parameters; None where there are none."""
+    return Head(bias=zeros((vocabulary,), (VOCAB,))) if self.bias else None
+
+  def logits(
+    self, head: Head | None, embedding: Embedding, x_BSD: jax.Array
+  ) -> jax.Array:
+    """[B, S, D] -> f32[B, S, V]."""
+    if self.scale != 1.0:
+      scale = x_BSD.shape[-1] ** -0.5 if self.scale == 'rsqrt' else self.scale
+      x_BSD = x_BSD * jnp.asarray(scale, x_BSD.dtype)
+    logits_BSV = embedding.logits(x_BSD)
+    if head is not None:
+      logits_BSV += head.bias[...]
+    return capped(logits_BSV, self.softcap)
+
+
+@dataclasses.dataclass(frozen=True)
+class Separate:
+  """Logits have a table of their own.
+
+  Attributes:
+    bias: whether each token has a bias.
+    softcap: as of `Tied`.
+  """
+
+  bias: bool = False
+  softcap: float | None = None
+
+  def __post_init__(self):
+    good = type(self.bias) is bool
+    require(good, 'Separate.bias', self.bias, 'must be a bool')
+    if self.softcap is not None:
+      check_number('Separate.softcap', self.softcap, above=0)
+
+  def make(self, vocabulary: int, embed: int, rngs: nnx.Rngs) -> Head:
+    """The head's own parameters."""
+    parameters = {'table': Embedding(vocabulary, embed, rngs).table}
+    if self.bias:
+      parameters['bias'] = zeros((vocabulary,), (VOCAB,))
+    return Head(**parameters)
+
+  def logits(
+    self, head: Head, embedding: Embedding, x_BSD: jax.Array
+  ) -> jax.Array:
+    """[B, S, D] -> f32[B, S, V]."""
+    logits_BSV = Embedding.logits(head, x_BSD)
+    if self.bias:
+      logits_BSV += head.bias[...]
+    return capped(logits_BSV, self.softcap)
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskedLM:
+  """One more layer, and then the table of token vectors with a bias: BERT.
+
+  logits = norm(act(x W + b)) E^T + c; Devlin et al. (2019) don't write it
+  down, their code has it.
+
+  Attributes:
+    activation: as of `feed_forward.FeedForward`.
+    norm: of `norms`.
+  """
+
+  activation: str = 'gelu'
+  norm: Any = Layer()
+
+  def __post_init__(self):
+    check_activation('MaskedLM.activation', self.activation)
+    good = hasattr(self.norm, 'make')
+    require(good, 'MaskedLM.norm', self.norm, 'must be of norms')
+
+  def make(self, vocabulary: int, embed: int, rngs: nnx.Rngs) -> Head:
+    """The head's own parameters."""
+    # The second name is of the same axis, which is split once.
+    axes = (EMBED, EMBED)
+    return Head(
+      dense=normal(rngs, (embed, embed), axes, embed**-0.5),
+      dense_bias=zeros((embed,), (EMBED,)),
+      norm=self.norm.make(embed),
+      bias=zeros((vocabulary,), (VOCAB,)),
+    )
+
+  def logits(
+    self, head: Head, embedding: Embedding, x_BSD: jax.Array
+  ) -> jax.Array:
+    """[B, S, D] -> f32[B, S, V]."""
+    x_BSD = project(x_BSD, head.dense, bias=head.dense_bias)
+    x_BSD = head.norm(ACTIVATIONS[self.activation](x_BSD))
+    return embedding.logits(x_BSD) + head.bias[...]
+
+
+def capped(logits: jax.Array, softcap: float | None) -> jax.Array:
+  """Keeps logits within +-softcap smoothly; unchanged where it is None."""
+  return logits if softcap is None else softcap * jnp.tanh(logits / softcap)

@@ -1,0 +1,148 @@
+"""One layer: attention, perhaps to an encoder too, and feed-forward."""
+
+from typing import Any, NamedTuple
+
+import jax
+from flax import nnx
+
+from tpu_lm import shapes
+from tpu_lm.blocks.activations import dropout
+from tpu_lm.blocks.attention import Attention, AttentionLayer, within
+from tpu_lm.blocks.feed_forward import FeedForward
+from tpu_lm.blocks.residual import Pre
+from tpu_lm.sharding import constrain
+
+
+class LayerSpec(NamedTuple):
+  """The sizes and blocks of a stack's layers.
+
+  Attributes:
+    layers: L, which sets how large outputs begin.
+    embed: D.
+    heads: H.
+    kv_heads: N.
+    head_dim: K.
+    mlp: F.
+    norm: of `norms`.
+    attention: see there.
+    feed_forward: see there.
+    residual: of `residual`.
+    cross: whether it looks at an encoder.
+    dropout: share of values dropped in training.
+  """
+
+  layers: int
+  embed: int
+  heads: int
+  kv_heads: int
+  head_dim: int
+  mlp: int
+  norm: Any
+  attention: Attention
+  feed_forward: FeedForward
+  residual: Pre
+  cross: bool
+  dropout: float
+
+
+class View(NamedTuple):
+  """What the layers of a stack see besides the stream, the same for all.
+
+  Attributes:
+    mask: bool[B, 1, 1, S, T].
+    angles: of `rotary_angles`, or None.
+    bias_HST: f32, added to attention logits, or None.
+    encoded_BED: what an encoder gives, or None.
+    cross_mask: bool[B, 1, 1, S, E], or None.
+  """
+
+  mask: jax.Array
+  angles: Any = None
+  bias_HST: jax.Array | None = None
+  encoded_BED: jax.Array | None = None
+  cross_mask: jax.Array | None = None
+
+
+class Layer(nnx.Module):
+  """Sublayers around the residual stream, joined as the residual says."""
+
+  def __init__(self, spec: LayerSpec, rngs: nnx.Rngs):
+    self.spec = spec
+    self.sublayers = (
+      ('attention', 'cross_attention', 'feed_forward')
+      if spec.cross
+      else ('attention', 'feed_forward')
+    )
+    # Each layer adds so often to the residual stream; scaling what it adds by
+    # 1/sqrt(additions) keeps the stream's variance at 1 (Radford et al. 2019).
+    shrink = (len(self.sublayers) * spec.layers) ** -0.5
+    sizes = spec.embed, spec.heads, spec.kv_heads, spec.head_dim
+    out_stddev = shrink * (spec.heads * spec.head_dim) ** -0.5
+    self.attention = AttentionLayer(
+      spec.attention, *sizes, spec.norm, out_stddev, rngs
+    )
+    if spec.cross:
+      self.cross_attention = AttentionLayer(
+        spec.attention, *sizes, spec.norm, out_stddev, rngs
+      )
+    self.feed_forward = spec.feed_forward.make(
+      spec.embed, spec.mlp, shrink * spec.mlp**-0.5, rngs
+    )
+    self.norm_names = spec.residual.norms(self.sublayers)
+    for name in self.norm_names:
+      setattr(self, name, spec.norm.make(spec.embed))
+
+  def __call__(
+    self,
+    x_BSD: jax.Array,
+    view: View,
+    window: jax.Array | None = None,
+    key: jax.Array | None = None,
+  ) -> jax.Array:
+    """[B, S, D] -> [B, S, D].
+
+    Args:
+      x_BSD: the residual stream.
+      view: see there.
+      window: i32[], of this layer's self-attention; None: unlimited.
+      key: of this layer's dropout; None: nothing is dropped.
+    """
+    rate = self.spec.dropout
+
+    def key_of(place: int) -> jax.Array | None:
+      return None if key is None else jax.random.fold_in(key, place)
+
+    def attention(x):
+      mask = view.mask if window is None else within(view.mask, window)
+      return self.attention(
+        x,
+        x,
+        mask,
+        angles=view.angles,
+        bias_HST=view.bias_HST,
+        rate=rate,
+        key=key_of(0),
+      )
+
+    def cross_attention(x):
+      return self.cross_attention(
+        x, view.encoded_BED, view.cross_mask, rate=rate, key=key_of(1)
+      )
+
+    def feed_forward(x):
+      return self.feed_forward(x, rate, key_of(2))
+
+    functions = {
+      'attention': attention,
+      'cross_attention': cross_attention,
+      'feed_forward': feed_forward,
+    }
+    sublayers = {
+      name: lambda x, name=name, place=place: dropout(
+        functions[name](x), rate, key_of(3 + place)
+      )
+      for place, name in enumerate(self.sublayers)
+    }
+    norms = {name: getattr(self, name) for name in self.norm_names}
+    x_BSD = self.spec.residual.run(x_BSD, sublayers, norms)
+    return constrain(x_BSD, shapes.BATCH, shapes.SEQUENCE, shapes.EMBED)

@@ -1,0 +1,9 @@
+"""Noise: what turns a row of text into something to learn; one kind a file.
+
+A noiser is a frozen dataclass without state: what becomes of a row follows
+from its tokens and its key, and the key from source, seed and row number, so
+rows can be read in any order, again, and on any host. There are three kinds
+of them, see `base`: those that give inputs and targets, those that rearrange
+a text, and those that hide some of its tokens. No noiser at all means
+next-token prediction.
+"""

@@ -1,0 +1,1 @@
+"""Decoding: from a model and its inputs to the text that it writes."""

@@ -1,0 +1,128 @@
+"""An encoder, and a decoder that looks at what it gives."""
+
+import dataclasses
+from typing import ClassVar
+
+import jax
+from flax import nnx
+
+from tpu_lm.blocks.attention import causal_mask, segment_mask
+from tpu_lm.blocks.layer import View
+from tpu_lm.checks import check_counts
+from tpu_lm.models.modules import axes_of, params_of
+from tpu_lm.models.stack import Stack
+from tpu_lm.models.transformer import Out, Transformer
+from tpu_lm.tree import Tree
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EncoderDecoder(Transformer):
+  """A model of sequences to sequences, of the kind of T5 and BART.
+
+  Both sides have the same token vectors and the same blocks. A decoder's layer
+  looks at what the last layer of the encoder gives for the same document.
+  Positions that act on attention do so within each side.
+
+  Attributes: see `Transformer`; `layers` are the decoder's, and
+    encoder_layers: the encoder's.
+  """
+
+  layout: ClassVar[str] = 'encoder_decoder'
+
+  encoder_layers: int
+
+  def __post_init__(self):
+    super().__post_init__()
+    check_counts('EncoderDecoder', self, ('encoder_layers',))
+
+  def init(self, key: jax.Array) -> Tree:
+    """Fresh parameters: nested dicts of float32; layers are stacked first."""
+    layer_key, rest_key = jax.random.split(key)
+
+    def make(parts, key):
+      keys = jax.random.split(key, len(parts))
+      return {
+        name: params_of(make(nnx.Rngs(params=own)))
+        for (name, make), own in zip(parts.items(), keys, strict=True)
+      }
+
+    params = make(self.outer_parts(), rest_key)
+    for i, (name, stack) in enumerate(self._stacks().items()):
+      layers = stack.init_layers(jax.random.fold_in(layer_key, i))
+      parts = stack.parts()
+      own = make(parts, jax.random.fold_in(rest_key, i)) if parts else {}
+      params[name] = {**own, 'layers': layers}
+    return params
+
+  def axes(self) -> Tree:
+    """Axis names of every parameter: the structure of `init`'s result."""
+    axes = {name: axes_of(make) for name, make in self.outer_parts().items()}
+    for name, stack in self._stacks().items():
+      own = {part: axes_of(make) for part, make in stack.parts().items()}
+      axes[name] = {**own, 'layers': stack.layer_axes()}
+    return axes
+
+  def apply(
+    self,
+    params: Tree,
+    batch: dict[str, jax.Array],
+    rng: jax.Array | None = None,
+  ) -> Out:
+    """Logits for every position of the decoder.
+
+    Args:
+      params: as `init` gives them.
+      batch: inputs, segments and positions, and the encoder's, see
+        `shapes.BATCH_KEYS`.
+      rng: of dropout; None: nothing is dropped.
+    """
+    encoded_BED = self.encode(params, batch, rng)
+    hidden_BSD = self.decode(params, encoded_BED, batch, rng)
+    return self.out(params, hidden_BSD)
+
+  def encode(
+    self,
+    params: Tree,
+    batch: dict[str, jax.Array],
+    rng: jax.Array | None = None,
+  ) -> jax.Array:
+    """What the encoder gives, [B, E, D]; reads its part of the batch only."""
+    segments_BE = batch['encoder_segments']
+    return self._stacks()['encoder'](
+      params['encoder'],
+      self.token_vectors(params),
+      batch['encoder_inputs'],
+      batch['encoder_positions'],
+      View(segment_mask(segments_BE, segments_BE)),
+      self.dtype,
+      None if rng is None else jax.random.fold_in(rng, 0),
+    )
+
+  def decode(
+    self,
+    params: Tree,
+    encoded_BED: jax.Array,
+    batch: dict[str, jax.Array],
+    rng: jax.Array | None = None,
+  ) -> jax.Array:
+    """What the decoder gives that looks at `encode`'s result, [B, S, D]."""
+    view = View(
+      causal_mask(batch['segments']),
+      encoded_BED=encoded_BED,
+      cross_mask=segment_mask(batch['segments'], batch['encoder_segments']),
+    )
+    return self._stacks()['decoder'](
+      params['decoder'],
+      self.token_vectors(params),
+      batch['inputs'],
+      batch['positions'],
+      view,
+      self.dtype,
+      None if rng is None else jax.random.fold_in(rng, 1),
+    )
+
+  def _stacks(self) -> dict[str, Stack]:
+    return {
+      'encoder': self.stack(self.encoder_layers, both_ways=True),
+      'decoder': self.stack(self.layers, both_ways=False, cross=True),
+    }

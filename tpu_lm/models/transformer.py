@@ -1,0 +1,163 @@
+"""What all models share: sizes, choices of blocks, and their checks."""
+
+import dataclasses
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+from flax import nnx
+
+from tpu_lm.blocks.attention import Attention
+from tpu_lm.blocks.embeddings import Embedding, Input
+from tpu_lm.blocks.feed_forward import FeedForward
+from tpu_lm.blocks.heads import Tied
+from tpu_lm.blocks.layer import LayerSpec
+from tpu_lm.blocks.norms import RMS
+from tpu_lm.blocks.positions import Rotary
+from tpu_lm.blocks.residual import Pre
+from tpu_lm.checks import check_counts, check_number, nearest, require
+from tpu_lm.models.modules import graph_of
+from tpu_lm.models.stack import REMAT_POLICIES, Stack
+from tpu_lm.tree import Tree
+
+DTYPES = ('float32', 'bfloat16')
+# Each choice of a block, and a member that the blocks of its kind have.
+CHOICES = {
+  'norm': 'make',
+  'positions': 'angles',
+  'attention': 'query_key_norm',
+  'feed_forward': 'gated',
+  'residual': 'run',
+  'embedding': 'scaled',
+  'head': 'logits',
+}
+
+
+class Out(NamedTuple):
+  """What a model gives an objective."""
+
+  logits_BSV: jax.Array  # float32
+  hidden_BSD: jax.Array  # after the last norm, in the model's dtype
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Transformer:
+  """Sizes and blocks; without any choice they are Llama's.
+
+  Attributes:
+    vocabulary: V, number of token ids.
+    layers: L.
+    embed: D, width of the residual stream.
+    heads: H, query heads.
+    kv_heads: N, key/value heads; divides `heads`.
+    head_dim: K.
+    mlp: F, width of the feed-forward layer.
+    norm: of `blocks/norms.py`.
+    positions: of `blocks/positions.py`.
+    attention: of `blocks/attention.py`: biases, norms, windows, caps.
+    feed_forward: of `blocks/feed_forward.py`: activation, gate, biases.
+    residual: of `blocks/residual.py`: where norms stand.
+    embedding: of `blocks/embeddings.py`: scale and norm of token vectors.
+    head: of `blocks/heads.py`: where logits come from.
+    dropout: share of values dropped in training: of the embedded tokens, the
+      attention weights, the feed-forward layer's hidden values and what every
+      sublayer gives, as in T5.
+    dtype: of activations and of weights in use, float32 or bfloat16; weights
+      are kept, and norms, softmax and logits computed, in float32.
+    remat: what is kept for the backward pass: none (everything is kept), dots
+      (matrix products without a batch dimension), full (layer inputs only).
+    unroll: layers to a turn of the scan; more compiles longer, and on CPU
+      runs faster.
+  """
+
+  layout: ClassVar[str]
+
+  vocabulary: int
+  layers: int
+  embed: int
+  heads: int
+  kv_heads: int
+  head_dim: int
+  mlp: int
+  norm: Any = RMS()
+  positions: Any = Rotary()
+  attention: Any = Attention()
+  feed_forward: Any = FeedForward()
+  residual: Any = Pre()
+  embedding: Any = Input()
+  head: Any = Tied()
+  dropout: float = 0.0
+  dtype: str = 'bfloat16'
+  remat: str = 'none'
+  unroll: int = 1
+
+  def __post_init__(self):
+    name = type(self).__name__
+    sizes = ('vocabulary', 'layers', 'embed', 'heads', 'kv_heads')
+    check_counts(name, self, (*sizes, 'head_dim', 'mlp', 'unroll'))
+    divides = self.heads % self.kv_heads == 0
+    must = f'must divide heads = {self.heads}'
+    require(divides, f'{name}.kv_heads', self.kv_heads, must)
+    for choice, member in CHOICES.items():
+      value = getattr(self, choice)
+      good = hasattr(value, member) and not isinstance(value, type)
+      require(good, f'{name}.{choice}', value, 'must be of the blocks for it')
+    even = self.head_dim % 2 == 0 or not isinstance(self.positions, Rotary)
+    require(even, f'{name}.head_dim', self.head_dim, 'must be even')
+    self.positions.check(self.head_dim)
+    check_number(f'{name}.dropout', self.dropout, least=0, below=1)
+    for field, known in (('dtype', DTYPES), ('remat', REMAT_POLICIES)):
+      value = getattr(self, field)
+      hint = f'is not known.{nearest(str(value), known)}'
+      require(value in known, f'{name}.{field}', value, hint)
+
+  def stack(self, layers: int, both_ways: bool, cross: bool = False) -> Stack:
+    """A stack of this model's layers."""
+    spec = LayerSpec(
+      layers=layers,
+      embed=self.embed,
+      heads=self.heads,
+      kv_heads=self.kv_heads,
+      head_dim=self.head_dim,
+      mlp=self.mlp,
+      norm=self.norm,
+      attention=self.attention,
+      feed_forward=self.feed_forward,
+      residual=self.residual,
+      cross=cross,
+      dropout=self.dropout,
+    )
+    return Stack(
+      spec, self.embedding, self.positions, both_ways, self.remat, self.unroll
+    )
+
+  def token_vectors(self, params: Tree) -> Embedding:
+    """The token vectors, as a module."""
+    return nnx.merge(graph_of(self._embedding), params['embedding'])
+
+  def out(self, params: Tree, hidden_BSD: jax.Array) -> Out:
+    """Logits of what the last layer gives."""
+    head = None
+    if 'head' in params:
+      head = nnx.merge(graph_of(self._head), params['head'])
+    embedding = self.token_vectors(params)
+    return Out(self.head.logits(head, embedding, hidden_BSD), hidden_BSD)
+
+  def outer_parts(self) -> dict[str, Any]:
+    """Constructors of the modules that belong to no stack, by name."""
+    parts = {'embedding': self._embedding}
+    if self._has_head():
+      parts['head'] = self._head
+    return parts
+
+  def _embedding(self, rngs: nnx.Rngs) -> Embedding:
+    return Embedding(self.vocabulary, self.embed, rngs)
+
+  def _head(self, rngs: nnx.Rngs):
+    return self.head.make(self.vocabulary, self.embed, rngs)
+
+  def _has_head(self) -> bool:
+    heads = []
+    jax.eval_shape(
+      lambda: heads.append(self._head(nnx.Rngs(params=jax.random.key(0))))
+    )
+    return heads[0] is not None
