@@ -30,7 +30,7 @@ SIZES = {
 
 
 @pytest.mark.parametrize(
-  'path', sorted((CONFIGS / 'runs').glob('*.gin')), ids=lambda path: path.stem
+  'path', sorted((CONFIGS / 'runs').rglob('*.gin')), ids=lambda path: path.stem
 )
 def test_shipped_runs_dry_run(path, tmp_path):
   text = path.read_text()
@@ -53,7 +53,7 @@ def test_shipped_runs_dry_run(path, tmp_path):
 
 @pytest.mark.parametrize(
   'path',
-  [p for p in sorted(CONFIGS.rglob('*.gin')) if p.parent.name != 'runs'],
+  [p for p in sorted(CONFIGS.rglob('*.gin')) if 'runs' not in p.parts],
   ids=lambda path: path.stem,
 )
 def test_fragments_parse_alone(path):

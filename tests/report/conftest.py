@@ -30,6 +30,7 @@ class RunFolder:
     rates=(3e-4, 3e-5),
     branch_step=None,
     outside=None,
+    noise=None,
     **losses,
   ):
     """Adds a phase.
@@ -39,6 +40,7 @@ class RunFolder:
       replay: {source: share of the tokens read}.
       branch_step: where it leaves its parent, if not at its end.
       outside: a lineage-like parent that is not in this folder.
+      noise: as a lineage's definition has it.
     """
     before = self.lineages.get(parent) or outside or {}
     start = before.get('end_step', 0) if branch_step is None else branch_step
@@ -70,7 +72,11 @@ class RunFolder:
       'ledger': {'tokens': ledger},
       'definition': {
         'name': name,
-        'mixture': {'weights': dict.fromkeys(sources, 1.0), 'changes': {}},
+        'mixture': {
+          'weights': dict.fromkeys(sources, 1.0),
+          'changes': {},
+          'noise': noise,
+        },
         'schedule': {'class': 'Cosine'},
       },
     }

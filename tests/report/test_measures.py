@@ -56,6 +56,31 @@ def test_forgetting_and_transfer(run_folder):
   assert arm.average == pytest.approx((2.25 + 1.75 + 1.0) / 3)
 
 
+def test_forgetting_is_measured_under_one_noise(run_folder):
+  spans, prefix = {'class': 'SpanCorruption'}, {'class': 'Prefix'}
+  folder = run_folder()
+  folder.phase('one', prose=[5.0, 2.0], python=[5.0, 4.0], noise=spans)
+  folder.phase(
+    'two',
+    'one',
+    sources=('python',),
+    prose=[2.0, 2.25],
+    python=[4.0, 1.0],
+    noise=spans,
+  )
+  folder.phase(
+    'three',
+    'two',
+    sources=('python',),
+    prose=[3.5, 3.75],
+    python=[3.0, 2.5],
+    noise={'python': spans, 'prose': prefix},
+  )
+  _, (arm,) = read(folder)
+  # prose from the entry of the third stage, python from its own second.
+  assert arm.forgetting == {'prose': 0.25, 'python': 1.5}
+
+
 def test_a_source_read_twice_belongs_to_its_last_introduction(run_folder):
   folder = run_folder()
   folder.phase('one', prose=[5.0, 2.0], python=[5.0, 4.0])

@@ -22,6 +22,11 @@ that introduced it: that read it when the stage before did not.
   backward transfer  mean over those j of P[s(j)][j] - P[N][j]
   forward transfer   mean over j and 0 < i < s(j) of P[0][j] - P[i][j]
 
+Losses under different noise are no measure of each other. Where the last model
+is evaluated on j with other noise than at s(j), P[s(j)][j] is the loss on the
+entry of the first stage after s(j) with the last one's: what the stage before
+knew of j, measured in the new way. Transfers leave such stages out.
+
 Positive forgetting is loss; positive transfer is gain. After Yildiz et al.,
 'Investigating Continual Pretraining in Large Language Models' (2402.17400),
 with losses in place of perplexities so that differences can be averaged.
@@ -156,7 +161,11 @@ def _arm(
   rows = [ship.name for ship in ships]
   losses = [{s: ship.final(s) for s in record.evaluated} for ship in ships]
   reads = [set(phase.sources) for phase in phases]
+  entries = [{s: phase.entry(s) for s in record.evaluated} for phase in phases]
+  noises = [{s: ship.noise(s) for s in record.evaluated} for ship in ships]
   if phases[0].origin:
+    entries.insert(0, dict.fromkeys(record.evaluated))
+    noises.insert(0, noises[0])
     rows.insert(0, phases[0].origin)
     losses.insert(0, {s: phases[0].entry(s) for s in record.evaluated})
     reads.insert(0, set(phases[0].seen))
@@ -165,18 +174,27 @@ def _arm(
     before = reads[row - 1] if row else set()
     own |= {s: row for s in record.evaluated if s in sources - before}
   last = len(rows) - 1
+
+  def learned(source: str, row: int) -> float | None:
+    """P[s(j)][j], measured as the last model is."""
+    used = [noise[source] for noise in noises[row:]]
+    if used[0] == used[-1]:
+      return losses[row][source]
+    return entries[row + used.index(used[-1])][source]
+
   forgetting = {
-    source: losses[last][source] - losses[row][source]
+    source: losses[last][source] - learned(source, row)
     for source, row in own.items()
     if row < last
     and losses[last][source] is not None
-    and losses[row][source] is not None
+    and learned(source, row) is not None
   }
   gains = [
     losses[0][source] - losses[row][source]
     for source, stage in own.items()
     for row in range(1, stage)
     if losses[0][source] is not None and losses[row][source] is not None
+    if noises[0][source] == noises[row][source]
   ]
   final = [losses[last][source] for source in own]
   return Arm(

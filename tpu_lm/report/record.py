@@ -74,6 +74,13 @@ class Phase:
     points = sorted(self.metrics.get(metric, {}).items())
     return [(step, value) for step, value in points if math.isfinite(value)]
 
+  def noise(self, source: str) -> Any:
+    """The noise that it was evaluated with on a source, as configured."""
+    noise = self.definition.get('mixture', {}).get('noise')
+    if isinstance(noise, dict) and not isinstance(noise.get('class'), str):
+      return noise.get(source)
+    return noise
+
   def entry(self, source: str) -> float | None:
     """The parent's validation loss on `source`, measured on entry."""
     return _finite(self.metrics.get(VALIDATION + source, {}), self.start_step)

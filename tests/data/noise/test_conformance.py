@@ -1,6 +1,7 @@
 """What every noiser promises; a new one adds a line to NOISERS."""
 
 import json
+import pathlib
 import pickle
 
 import numpy as np
@@ -21,12 +22,19 @@ from tpu_lm.data.noise.bart import (
   TokenMasking,
 )
 from tpu_lm.data.noise.base import MaskNoiser, PairNoiser, TextNoiser
+from tpu_lm.data.noise.code_switch import CodeSwitch
+from tpu_lm.data.noise.entities import Entities
+from tpu_lm.data.noise.fill_in_the_middle import FillInTheMiddle
+from tpu_lm.data.noise.masked_lm import MaskedLM
 from tpu_lm.data.noise.mass import Mass
 from tpu_lm.data.noise.mixed import Mixed, Part
 from tpu_lm.data.noise.prefix import Prefix
 from tpu_lm.data.noise.sentences import DocumentRotation, SentencePermutation
 from tpu_lm.data.noise.span_corruption import SpanCorruption
 from tpu_lm.data.noise.ul2 import UL2, UL2R
+from tpu_lm.data.noise.units import GeometricSpans, Spans, WholeWords
+
+LEXICON = str(pathlib.Path(__file__).with_name('lexicon.txt'))
 
 NOISERS = [
   SpanCorruption(),
@@ -49,9 +57,19 @@ NOISERS = [
   DocumentRotation(),
   Bart((SentencePermutation(), TextInfilling())),
   Bart((TokenDeletion(), DocumentRotation(0.5), TokenMasking())),
+  CodeSwitch(LEXICON),
+  CodeSwitch(LEXICON, 0.6, growth=0.0),
+  MaskedLM(),
+  MaskedLM(0.2, WholeWords(), mask=1.0, random=0.0),
+  MaskedLM(units=Spans()),
+  MaskedLM(0.5, GeometricSpans()),
+  MaskedLM(units=Entities(('der', 'number', 'capitalised'), LEXICON)),
+  MaskedLM(0.05, Entities((), LEXICON, whole=True), 0.5, 0.5),
+  FillInTheMiddle(),
+  FillInTheMiddle(1.0, 0.3, shortest=1),
 ]
 # These may leave a row shorter than `sizes` says, whatever is drawn.
-LOOSE = (TextInfilling, Bart)
+LOOSE = (TextInfilling, Bart, CodeSwitch)
 LENGTHS = [*range(1, 25), 64, 100, 257, 512, 700]
 every_noiser = pytest.mark.parametrize('noiser', NOISERS, ids=repr)
 PAIRS = [noiser for noiser in NOISERS if isinstance(noiser, PairNoiser)]
@@ -150,7 +168,7 @@ def test_texts_have_the_promised_form(noiser):
     assert text.tokens.dtype == documents.dtype == np.int32
     assert text.lengths.shape == (30,)
     assert text.lengths.sum() == len(text.tokens) == len(documents)
-    assert text.lengths.max() <= noiser.total(length)
+    assert text.lengths.max() <= noiser.size(length)
     stops = np.cumsum(text.lengths)
     for row, stop in enumerate(stops):
       here = documents[stop - text.lengths[row] : stop]

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tpu_lm.checks import UserError, check_number, require
-from tpu_lm.data.noise import draws, phrases, spans
+from tpu_lm.data.noise import draws, lexicons, phrases, spans
 from tpu_lm.data.noise.base import PairNoiser, Pairs, Ragged
 from tpu_lm.data.special_tokens import Special
 from tpu_lm.data.vocabularies import model_file
@@ -28,7 +28,7 @@ class _Dictionary(NamedTuple):
   Translation j is tokens[starts[j] : starts[j + 1]].
   """
 
-  phrases: phrases.Phrases
+  known: phrases.Phrases
   first: np.ndarray
   starts: np.ndarray
   tokens: np.ndarray
@@ -76,16 +76,16 @@ class CodeSwitch(PairNoiser):
   ) -> Pairs:
     """See `PairNoiser`."""
     n, length = tokens.shape
-    known = self._dictionary(special)
+    held = self._dictionary(special)
     # One text a row; no phrase holds the end of a document.
     one = np.broadcast_to(np.int32(1), tokens.shape)
-    found = phrases.find(known.phrases, tokens, one, special)
+    found = phrases.find(held.known, tokens, one, special)
     drawn = draws.uniform(keys, 2 * length, 'switched').reshape(n, 2, length)
     row, place = np.divmod(found.starts, max(length, 1))
-    first = known.first[found.numbers]
-    count = known.first[found.numbers + 1] - first
+    first = held.first[found.numbers]
+    count = held.first[found.numbers + 1] - first
     chosen = first + (drawn[row, 1, place] * count).astype(np.int64)
-    sizes = np.diff(known.starts)[chosen]
+    sizes = np.diff(held.starts)[chosen]
     change = sizes - (found.stops - found.starts)
     taken = drawn[row, 0, place] < self.rate
     taken &= _within(change * taken, row, self.sizes(length)[0] - length)
@@ -93,12 +93,12 @@ class CodeSwitch(PairNoiser):
     starts, stops = found.starts[taken], found.stops[taken]
     # Text and translations take turns; the rest of the text is last.
     text = np.append(0, stops), np.append(starts, tokens.size)
-    switched = np.append(known.starts[chosen], 0), np.append(sizes[taken], 0)
+    switched = np.append(held.starts[chosen], 0), np.append(sizes[taken], 0)
     places = spans.spread(
       np.stack([text[0], tokens.size + switched[0]], 1).reshape(-1),
       np.stack([text[1] - text[0], switched[1]], 1).reshape(-1),
     )
-    source = np.concatenate([tokens.reshape(-1), known.tokens])
+    source = np.concatenate([tokens.reshape(-1), held.tokens])
     grown = np.bincount(row, change, n).astype(np.int64)
     return Pairs(
       Ragged(source[places].astype(np.int32), length + grown),
@@ -129,16 +129,18 @@ def _within(change: np.ndarray, row: np.ndarray, room: int) -> np.ndarray:
 
 def _load(path: str, special: Special) -> _Dictionary:
   """Reads a lexicon in the tokens of a vocabulary."""
-  entries = phrases.read(KEY, path)
+  entries = lexicons.read(KEY, path)
   tokens = [
-    phrases.tokenised(texts, special) for texts in zip(*entries, strict=True)
+    lexicons.tokenised(texts, special) for texts in zip(*entries, strict=True)
   ]
-  # A phrase after a space has translations after a space.
+  # A phrase after a space has translations after a space: both with it, if it
+  # is part of a token, or both without. Where the forms are equal, what stands
+  # first counts: the tokens at the start of a text, which have no space.
   found: dict[tuple[str, int], list] = {}
   for (text, _), one, other in zip(entries, *tokens, strict=True):
-    if one and other:
-      for form, pair in enumerate(zip(one, other, strict=True)):
-        found.setdefault((text, form), []).append(pair)
+    for i, form in enumerate(one if one and other else ()):
+      new = other[i].bare if form.blanks else other[i].tokens
+      found.setdefault((text, i), []).append((form.bare, new))
   if not found:
     raise UserError(
       f'{KEY} = {path!r}: the vocabulary has no tokens for any of its phrases'

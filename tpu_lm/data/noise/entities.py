@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from tpu_lm.checks import UserError, check_all, nearest, require
-from tpu_lm.data.noise import draws, phrases, words
+from tpu_lm.data.noise import draws, lexicons, phrases, words
 from tpu_lm.data.noise.units import Units, maskable
 from tpu_lm.data.special_tokens import Special
 from tpu_lm.data.vocabularies import model_file
@@ -103,7 +103,7 @@ class Entities(Units):
 
   def _phrases(self, special: Special) -> phrases.Phrases:
     """Reads the list."""
-    entries = phrases.read(KEY, self.lexicon)
+    entries = lexicons.read(KEY, self.lexicon)
     _check_classes(self.classes, {*RULES, *(name for _, name in entries)})
     first = dict(reversed(entries))  # of two classes of a phrase, the first
     texts = [
@@ -111,13 +111,13 @@ class Entities(Units):
       for text, name in first.items()
       if not self.classes or name in self.classes
     ]
-    forms = [form for form in phrases.tokenised(texts, special) if form]
+    forms = [form for form in lexicons.tokenised(texts, special) if form]
     if not forms:
       raise UserError(
         f'{KEY} = {self.lexicon!r}: no phrase of these classes is in the tokens'
         ' of the vocabulary'
       )
-    flat = [tokens for form in forms for tokens in form]
+    flat = [form.bare for pair in forms for form in pair]
     return phrases.index(flat, [0] * len(flat), special)
 
 

@@ -1,27 +1,20 @@
-"""Phrases of a file, found in rows of tokens without Python loops.
+"""Phrases found in rows of tokens, without Python loops over rows or tokens.
 
-A lexicon is a text file of one phrase a line, and after a tab what belongs to
-it: a class, or a translation. Empty lines and lines that begin with # are left
-out. A phrase is found where it stands as whole words (see `words`) and is
-tokenised as it is by itself or after a space.
+A phrase is found where its tokens stand as whole words (see `words`).
 """
 
 import functools
-import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from tpu_lm.checks import UserError
 from tpu_lm.data.group_order import mix
 from tpu_lm.data.noise import words
 from tpu_lm.data.special_tokens import Special
-from tpu_lm.data.vocabularies import model_file
 
 _BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2**64
-_SIEVE_BITS = 20  # of a hash, looked up first: almost no word is a phrase
-_BEFORE = ('', ' ')  # what a phrase is tokenised after
+_BITS = 18  # of a hash, by which it is looked up
 
 
 class Phrases(NamedTuple):
@@ -31,13 +24,14 @@ class Phrases(NamedTuple):
     hashes: u64[m], rising; one for each way in which a phrase is tokenised.
     numbers: i64[m], what each is known by; whoever made them says what it is.
     lengths: words that a phrase may have, falling.
-    sieve: bool[2**20], whether a hash begins with these bits.
+    buckets: i32[2**18 + 1], for each first 18 bits of a hash the index of the
+      first one that has no lower bits; its bucket ends with the next.
   """
 
   hashes: np.ndarray
   numbers: np.ndarray
   lengths: tuple[int, ...]
-  sieve: np.ndarray
+  buckets: np.ndarray
 
 
 class Found(NamedTuple):
@@ -52,76 +46,6 @@ class Found(NamedTuple):
   starts: np.ndarray
   stops: np.ndarray
   numbers: np.ndarray
-
-
-def read(key: str, path: str) -> list[tuple[str, str]]:
-  """Reads a lexicon.
-
-  Args:
-    key: the gin key of the path.
-    path: a path or URL.
-
-  Returns:
-    Phrase and what belongs to it, line by line.
-
-  Raises:
-    UserError: the file can't be read, is no UTF-8, has a line without exactly
-      two fields, or has none at all.
-  """
-  try:
-    text = model_file.read(key, path).decode('utf-8-sig')
-  except UnicodeDecodeError as error:
-    raise UserError(f'{key} = {path!r}: is not UTF-8: {error}') from error
-  entries = []
-  for number, line in enumerate(text.split('\n'), 1):
-    if not line.strip() or line.startswith('#'):
-      continue
-    fields = [field.strip() for field in line.split('\t')]
-    if len(fields) != 2 or not all(fields):
-      raise UserError(
-        f'{key} = {path!r}: line {number} must be two fields with a tab'
-        f' between them, not {line[:80]!r}'
-      )
-    entries.append((fields[0], fields[1]))
-  if not entries:
-    raise UserError(f'{key} = {path!r}: there is no phrase in it')
-  return entries
-
-
-def tokenised(
-  texts: Sequence[str], special: Special
-) -> list[list[np.ndarray] | None]:
-  """The tokens of phrases: of each by itself, and after a space.
-
-  Args:
-    texts: phrases.
-    special: with the vocabulary at hand.
-
-  Returns:
-    For each phrase two arrays i32[tokens], without tokens of white space
-    before it; None if the vocabulary lacks tokens for part of it.
-
-  Raises:
-    UserError: there is no vocabulary at hand.
-  """
-  table = words.word_table(special)
-  if special.encode is None:
-    raise UserError(
-      'noise: no vocabulary is at hand to tokenise a lexicon with. Set'
-      ' Corpus.vocabulary'
-    )
-  encoded = [
-    special.encode([before + text for text in texts]) for before in _BEFORE
-  ]
-  found = []
-  for text, *forms in zip(texts, *encoded, strict=True):
-    plain = _plain(text)
-    if plain and all(_plain(special.decode(form)) == plain for form in forms):
-      skip = [np.argmin(table[form] & words.BLANK) for form in forms]
-      found.append([form[at:] for form, at in zip(forms, skip)])
-    else:
-      found.append(None)
-  return found
 
 
 def index(
@@ -145,13 +69,12 @@ def index(
   lengths = np.add.reduceat(begins, starts, dtype=np.int64)
   hashes = _hashes(_sums(tokens), starts, stops, starts * 0)
   hashes, first = np.unique(hashes, return_index=True)
-  sieve = np.zeros(1 << _SIEVE_BITS, bool)
-  sieve[_sifted(hashes)] = True
+  buckets = np.searchsorted(_bucket(hashes), np.arange((1 << _BITS) + 1))
   return Phrases(
     hashes,
     np.asarray(numbers, np.int64)[first],
     tuple(np.unique(lengths)[::-1].tolist()),
-    sieve,
+    buckets.astype(np.int32),
   )
 
 
@@ -180,14 +103,11 @@ def find(
     together &= document[:count] == document[last:]
     place = np.flatnonzero(together)
     hashes = _hashes(sums, begin[place], end[place], row[place])
-    sifted = known.sieve[_sifted(hashes)]
-    place, hashes = place[sifted], hashes[sifted]
-    index = np.searchsorted(known.hashes, hashes)
-    index = np.minimum(index, len(known.hashes) - 1)
+    hits, index = _look_up(known, hashes)
+    place = place[hits]
     # What a longer phrase covers it covers at one of the ends.
     free = ~covered[begin[place]] & ~covered[end[place] - 1]
-    good = free & (known.hashes[index] == hashes)
-    place, index = _apart(place[good], index[good], length)
+    place, index = _apart(place[free], index[free], length)
     made = np.stack([begin[place], end[place], known.numbers[index]])
     covered |= inside(made[0], made[1], tokens.size)
     found.append(made)
@@ -250,8 +170,32 @@ def _hashes(
   return mix(pieces * inverse[starts - row * length])
 
 
-def _sifted(hashes: np.ndarray) -> np.ndarray:
-  return (hashes >> np.uint64(64 - _SIEVE_BITS)).astype(np.int64)
+def _bucket(hashes: np.ndarray) -> np.ndarray:
+  return (hashes >> np.uint64(64 - _BITS)).astype(np.int64)
+
+
+def _look_up(
+  known: Phrases, hashes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+  """Which hashes are known, i64[k] rising, and their indices there, i64[k]."""
+  bucket = _bucket(hashes)
+  index = known.buckets[bucket].astype(np.int64)
+  some = np.flatnonzero(index < known.buckets[bucket + 1])
+  hashes, index, end = (
+    hashes[some],
+    index[some],
+    known.buckets[bucket[some] + 1],
+  )
+  found = known.hashes[index] == hashes
+  # Few buckets have more than one.
+  left = np.flatnonzero(~found)
+  while len(left):
+    index[left] += 1
+    left = left[index[left] < end[left]]
+    same = known.hashes[index[left]] == hashes[left]
+    found[left[same]] = True
+    left = left[~same]
+  return some[found], index[found]
 
 
 @functools.lru_cache(maxsize=16)
@@ -260,14 +204,4 @@ def _powers(length: int) -> tuple[np.ndarray, np.ndarray]:
   return tuple(
     np.cumprod(np.array([1] + [base] * length, np.uint64))
     for base in (_BASE, pow(_BASE, -1, 2**64))
-  )
-
-
-def _plain(text: str) -> str:
-  """A text without what vocabularies that normalise may change."""
-  text = unicodedata.normalize('NFKD', text.casefold())
-  return ''.join(
-    character
-    for character in text
-    if not character.isspace() and not unicodedata.combining(character)
   )

@@ -34,7 +34,7 @@ def word_table(special: Special) -> np.ndarray:
   Raises:
     UserError: there is no vocabulary at hand.
   """
-  key = (special.vocabulary_hash, special.vocabulary_size)
+  key = _key(special)
   if key not in _TABLES:
     table = np.array([_flags(text) for text in token_texts(special)], np.int8)
     table.flags.writeable = False
@@ -90,15 +90,20 @@ def token_texts(special: Special) -> tuple[str, ...]:
   Raises:
     UserError: there is no vocabulary at hand.
   """
+  key = _key(special)
+  if key not in _TEXTS:
+    _TEXTS[key] = _decoded(special)
+  return _TEXTS[key]
+
+
+def _key(special: Special) -> tuple[str, int]:
+  """What tells vocabularies apart."""
   if special.decode is None:
     raise UserError(
       'noise: no vocabulary is at hand to tell what words are. Set'
       ' Corpus.vocabulary'
     )
-  key = (special.vocabulary_hash, special.vocabulary_size)
-  if key not in _TEXTS:
-    _TEXTS[key] = _decoded(special)
-  return _TEXTS[key]
+  return special.vocabulary_hash, special.vocabulary_size
 
 
 def _decoded(special: Special) -> tuple[str, ...]:
