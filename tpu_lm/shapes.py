@@ -10,7 +10,7 @@ Arrays in models carry their shape in their name: `query_BSHK` is an array of
 Every parameter dimension has a logical axis name; `sharding.py` says which
 mesh axis each is split over:
 
-  layers, vocab, embed, mlp, heads, kv_heads, head_dim
+  layers, vocab, embed, mlp, heads, kv_heads, head_dim, positions, buckets
 
 Activations use, besides these: batch, sequence.
 
@@ -36,6 +36,8 @@ MLP = 'mlp'
 HEADS = 'heads'
 KV_HEADS = 'kv_heads'
 HEAD_DIM = 'head_dim'
+POSITIONS = 'positions'
+BUCKETS = 'buckets'
 BATCH = 'batch'
 SEQUENCE = 'sequence'
 

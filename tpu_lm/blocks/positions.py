@@ -14,7 +14,7 @@ from flax import nnx
 from tpu_lm.blocks.parameter import normal
 from tpu_lm.blocks.rotary import rotary_angles
 from tpu_lm.checks import UserError, check_number, require
-from tpu_lm.shapes import EMBED, HEADS
+from tpu_lm.shapes import BUCKETS, EMBED, HEADS, POSITIONS
 
 
 class Table(nnx.Module):
@@ -104,7 +104,7 @@ class Learned(NoPositions):
   def make(self, embed: int, heads: int, rngs: nnx.Rngs) -> Table:
     """See `NoPositions`."""
     # 0.02 as in GPT-2 and BERT: small beside the token vectors.
-    return Table(normal(rngs, (self.length, embed), ('positions', EMBED), 0.02))
+    return Table(normal(rngs, (self.length, embed), (POSITIONS, EMBED), 0.02))
 
   def add(
     self, table: Table, x_BSD: jax.Array, positions_BS: jax.Array
@@ -175,7 +175,7 @@ class Relative(NoPositions):
   def make(self, embed: int, heads: int, rngs: nnx.Rngs) -> Table:
     """See `NoPositions`."""
     shape = self.buckets, heads
-    return Table(normal(rngs, shape, ('buckets', HEADS), embed**-0.5))
+    return Table(normal(rngs, shape, (BUCKETS, HEADS), embed**-0.5))
 
   def bias(
     self, table: Table, length: int, heads: int, both_ways: bool

@@ -13,6 +13,9 @@ from tpu_lm.optimizers.adam import scale_by_adam
 from tpu_lm.optimizers.common import Optimizer, matrix_sides
 from tpu_lm.tree import Tree, is_axes, map_named
 
+# What has one of these is looked up row by row; it is no linear map.
+TABLES = (shapes.VOCAB, shapes.POSITIONS, shapes.BUCKETS)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Muon(Optimizer):
@@ -25,8 +28,8 @@ class Muon(Optimizer):
   eq. 4); at 0.2 that is about AdamW's, so that one learning rate serves both.
   Each layer of a stack is a matrix; (heads, head_dim) are one side of one.
 
-  Embeddings and output heads (whatever has a 'vocab' axis), norm scales and
-  biases take Adam's direction.
+  Embeddings, output heads and tables of positions (whatever has an axis of
+  `TABLES`), norm scales and biases take Adam's direction.
 
   Attributes:
     beta: decay rate of the momentum.
@@ -96,7 +99,7 @@ def _matrix_dimensions(
 ) -> contrib.MuonDimensionNumbers | optax.MaskedNode:
   """Rows and columns, or what optax hides from one part of a partition."""
   sides = matrix_sides(axes)
-  if len(sides) < 2 or shapes.VOCAB in axes:
+  if len(sides) < 2 or set(TABLES) & set(axes):
     return optax.MaskedNode()
   expected = 'has more than two sides, so it is not clear which matrix it is'
   require(len(sides) == 2, f'Muon: {path}', axes, expected)
