@@ -10,13 +10,17 @@ import numpy as np
 import pytest
 
 from tests import tiny
+from tests.data.helpers import tiny_store
 from tpu_lm import entry, loop, prepare
+from tpu_lm.blocks.positions import Learned
 from tpu_lm.checkpoint import Checkpoints
 from tpu_lm.checks import UserError
 from tpu_lm.data.mixing import Mixture
+from tpu_lm.data.noise.code_switch import CodeSwitch
 from tpu_lm.data.noise.mixed import Mixed, Part
 from tpu_lm.data.noise.prefix import Prefix
 from tpu_lm.data.noise.span_corruption import SpanCorruption
+from tpu_lm.evals.translation import Translation
 from tpu_lm.interrupt import Interrupted
 from tpu_lm.loop import train
 from tpu_lm.phase import Evaluate, Phase
@@ -205,3 +209,78 @@ def test_a_vocabulary_without_room_for_sentinels_is_told(tmp_path):
     UserError, match='359 token ids, 100 of them special tokens of its noise'
   ):
     prepare.prepare(run, tmp_path / 'run')
+
+
+def test_noise_for_nothing_that_is_read_is_told(tmp_path):
+  noise = {'letters': SpanCorruption(), 'lettres': Prefix()}
+  run = run_of(tmp_path, ENCODER_DECODER, phase('base', noise))
+  with pytest.raises(UserError, match=r"'lettres'.* Did you mean: letters"):
+    prepare.prepare(run, tmp_path / 'run')
+
+
+def test_what_noise_lacks_shows_before_training(tmp_path):
+  noise = CodeSwitch('/nowhere/words.tsv')
+  run = run_of(
+    tmp_path, ENCODER_DECODER, phase('one'), phase('two', noise, parent='one')
+  )
+  with pytest.raises(UserError, match='nowhere'):
+    prepare.prepare(run, tmp_path / 'run')
+
+
+@pytest.mark.parametrize(
+  ('model', 'changes', 'message'),
+  [
+    (tiny.decoder(), {'target_length': 8}, 'is for encoder-decoders'),
+    (tiny.decoder(positions=Learned(8)), {}, 'Learned.length = 8: rows have'),
+    (
+      tiny.decoder(),
+      {'evaluate': Evaluate(final=(Translation('letters'),))},
+      'Translation is for encoder-decoders',
+    ),
+    (
+      ENCODER_DECODER,
+      {'evaluate': Evaluate(final=(Translation('letters'),))},
+      'letters .validation. has no pairs',
+    ),
+  ],
+)
+def test_what_would_end_training_later_is_told_first(
+  tmp_path, model, changes, message
+):
+  run = run_of(tmp_path, model, phase('base', **changes))
+  with pytest.raises(UserError, match=message):
+    prepare.prepare(run, tmp_path / 'run')
+
+
+@pytest.mark.parametrize('final', [(len,), 3, (Translation,)])
+def test_final_evaluations_are_evals(final):
+  with pytest.raises(UserError, match=r'Evaluate\.final'):
+    Evaluate(final=final)
+
+
+def test_translations_are_scored_at_the_end(tmp_path):
+  losses = [[False] * 5 + [True] * 4] * 30
+  for split in ('train', 'validation'):
+    tiny_store(
+      tmp_path / 'stores',
+      'pairs',
+      [[*range(70, 78), 1]] * 30,
+      split,
+      losses=losses,
+      whole=True,
+    )
+  final = (Translation('pairs', pairs=5, batch_size=4, length=12),)
+  pairs = phase(
+    'pairs',
+    length=60,
+    evaluate=Evaluate(every=60, dense_every=60, rows=4, final=final),
+    mixture=Mixture({'pairs': 1.0}),
+    schedule=Constant(rate=1e-2),
+  )
+  run = run_of(tmp_path, ENCODER_DECODER, pairs)
+  train(run, tmp_path / 'run')
+  found = metrics(tmp_path / 'run')
+  # One pair, learned by heart: four letters, so BLEU of one word.
+  assert found['pairs', 60, 'validation/chrf/pairs']['value'] == 100
+  assert found['pairs', 60, 'validation/too_long/pairs']['value'] == 0
+  assert ('pairs', 0, 'validation/chrf/pairs') not in found

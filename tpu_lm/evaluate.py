@@ -17,7 +17,8 @@ class Evaluate:
       loss on what was known before moves within a few steps.
     dense_until: the phase step at which the phase is no longer young.
     rows: held-out rows of each source.
-    final: dataclasses of `evals/`, run once after the last step.
+    final: dataclasses of `evals/` with `check` and `__call__`, run once after
+      the last step.
   """
 
   sources: tuple[str, ...] = ()
@@ -32,8 +33,8 @@ class Evaluate:
     check_counts('Evaluate', self, counts)
     good = not isinstance(self.sources, str)
     require(good, 'Evaluate.sources', self.sources, 'must be a list of names')
-    good = all(
-      callable(one) and not isinstance(one, type) for one in self.final
+    good = isinstance(self.final, tuple | list) and all(
+      hasattr(one, 'check') and not isinstance(one, type) for one in self.final
     )
     require(good, 'Evaluate.final', self.final, 'must be of evals/')
 

@@ -104,7 +104,7 @@ class Phase:
 
   @property
   def tokens_per_step(self) -> int:
-    """Tokens predicted in one step, masked ones included."""
+    """Places in the rows of one step, the encoder's where there is one."""
     return self.batch_size * self.sequence_length
 
   @property

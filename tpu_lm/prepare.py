@@ -1,17 +1,22 @@
 """Everything that can be checked of a run before its folder is touched."""
 
+import functools
 import pathlib
 import sys
+from collections.abc import Mapping
 
 import jax
+import numpy as np
 
 from tpu_lm import plan, run_folder
 from tpu_lm.checkpoint import Checkpoints
 from tpu_lm.checks import UserError, nearest
 from tpu_lm.data.layout import Layout
-from tpu_lm.data.rows import fit_targets, open_rows
+from tpu_lm.data.opened import settled, tasks_of
+from tpu_lm.data.rows import open_rows
 from tpu_lm.optimizers.carry import carry
 from tpu_lm.phase import Phase, Run
+from tpu_lm.shapes import BATCH_KEYS
 from tpu_lm.sharding import check_rows
 from tpu_lm.stages import Stage, lay_out
 from tpu_lm.tree import Tree, count, named_paths
@@ -37,6 +42,7 @@ def check(run: Run, run_dir: pathlib.Path) -> list[Stage]:
     for method in phase.methods:  # patterns that match nothing show here
       slot = jax.eval_shape(method.init, params)
       jax.eval_shape(method.grads, params, params, slot)
+    _check_shapes(run.model, Layout.of(phase, run.model))
     _check_entry(run, stage, stages, params)
     _check_replay(stage, stages)
   return stages
@@ -55,6 +61,7 @@ def prepare(run: Run, run_dir: pathlib.Path) -> list[Stage]:
     evaluated = sources_evaluated(run, stages, stage)
     for source in evaluated:
       _check_store(run, stage.phase, source, 'validation')
+    _check_noise_names(stage.phase, [*sources_of(run, stage.phase), *evaluated])
     lost = sorted(set(stage.inherited) - set(evaluated))
     if lost and not stage.phase.evaluate.sources:
       print(
@@ -62,14 +69,15 @@ def prepare(run: Run, run_dir: pathlib.Path) -> list[Stage]:
         'which this corpus does not know: what it forgets of that is not seen',
         file=sys.stderr,
       )
+    for measure in stage.phase.evaluate.final:
+      measure.check(run)
   plan.foresee(run, stages)
   return stages
 
 
 def sources_of(run: Run, phase: Phase) -> list[str]:
   """Names of the tasks that a phase reads, replays left aside."""
-  names = phase.mixture.sources
-  return list(dict.fromkeys(t for n in names for t in run.corpus.expand(n)))
+  return tasks_of(run.corpus, phase.mixture)
 
 
 def sources_evaluated(run: Run, stages: list[Stage], stage: Stage) -> list[str]:
@@ -94,10 +102,11 @@ def sources_evaluated(run: Run, stages: list[Stage], stage: Stage) -> list[str]:
 
 def _check_store(run: Run, phase: Phase, source: str, split: str) -> None:
   store = run.corpus.open(source, split)
-  noiser, layout = phase.mixture.noise_of(source), Layout.of(phase, run.model)
-  layout = fit_targets(layout, [(noiser, store)])
+  layout = settled(run.corpus, phase.mixture, Layout.of(phase, run.model))
+  noiser = phase.mixture.noise_of(source, store.manifest.whole)
   special = run.corpus.special_tokens
   rows = open_rows(store, layout, run.seed, source, noiser, special)
+  rows.read(np.arange(1))  # what the noise lacks shows here
   size, vocabulary = rows.vocabulary_size, run.model.vocabulary
   if size > vocabulary:
     more = size - store.vocabulary_size
@@ -107,15 +116,40 @@ def _check_store(run: Run, phase: Phase, source: str, split: str) -> None:
     )
 
 
+@functools.cache
+def _check_shapes(model, layout: Layout) -> None:
+  """Runs a model on shapes alone: rows longer than its positions show here."""
+  sides = ('inputs', 'segments', 'positions', 'prefix')
+  lengths = dict.fromkeys(sides, layout.targets)
+  sides = ('encoder_inputs', 'encoder_segments', 'encoder_positions')
+  lengths |= dict.fromkeys(sides, layout.length)
+  batch = {
+    key: jax.ShapeDtypeStruct((1, length), BATCH_KEYS[key].dtype)
+    for key, length in lengths.items()
+  }
+  params = jax.eval_shape(model.init, jax.random.key(0))
+  jax.eval_shape(model.apply, params, batch)
+
+
+def _check_noise_names(phase: Phase, known: list[str]) -> None:
+  noise = phase.mixture.noise
+  for name in noise if isinstance(noise, Mapping) else ():
+    if name not in known:
+      raise UserError(
+        f'Mixture.noise[{name!r}] of {phase.name!r}: is for nothing that is'
+        f' read or evaluated.{nearest(name, known)}'
+      )
+
+
 def _check_entry(
   run: Run, stage: Stage, stages: list[Stage], params: Tree
 ) -> None:
   """The parent's weights and optimizer state must be what the phase takes."""
   phase, axes = stage.phase, run.model.axes()
+  fresh = jax.eval_shape(phase.optimizer.make(axes).init, params)
   if phase.warm_start is not None:
     _check_warm_start(stage, params)
     return
-  fresh = jax.eval_shape(phase.optimizer.make(axes).init, params)
   if stage.saved is not None or stage.parent is None:
     return
   configured = {other.phase.name: other.phase for other in stages}
@@ -156,10 +190,11 @@ def _check_warm_start(stage: Stage, params: Tree) -> None:
   pairs = phase.warm_start.pairs(params, saved)
   own = named_paths(params)
   taken = sum(own[name].size for name in pairs)
+  rest = ', '.join(sorted(set(own) - set(pairs)))
   print(
     f'{phase.name}: {taken:,} of {count(params):,} parameters come from'
-    f' {stage.parent.path}, the others are fresh:'
-    f' {", ".join(sorted(set(own) - set(pairs)))}',
+    f' {stage.parent.path}'
+    + (f', the others are fresh: {rest}' if rest else ''),
     file=sys.stderr,
   )
 

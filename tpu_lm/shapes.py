@@ -6,6 +6,7 @@ Arrays in models carry their shape in their name: `query_BSHK` is an array of
   B batch         S sequence (queries)   T sequence (keys)   V vocabulary
   D embed         F mlp                  H heads             N key/value heads
   G query heads of one key/value head    K head_dim          L layers
+  E encoder's sequence
 
 Every parameter dimension has a logical axis name; `sharding.py` says which
 mesh axis each is split over:

@@ -21,6 +21,7 @@ class WarmStart:
 
   Attributes:
     take: path of parameters here to the path in the parent; '' is the root.
+      Of two entries for one parameter the later holds.
   """
 
   take: Mapping[str, str]
@@ -32,6 +33,8 @@ class WarmStart:
     )
     must = 'must map paths of parameters here to paths in the parent'
     require(good, 'WarmStart.take', self.take, must)
+    take = {a.strip('/'): b.strip('/') for a, b in self.take.items()}
+    object.__setattr__(self, 'take', take)
 
   def pairs(self, own: Tree, parents: Tree) -> dict[str, str]:
     """Names of the parameters that are taken, here to in the parent.

@@ -363,6 +363,11 @@ def test_a_window_is_as_long_as_it_says(made):
   after = apply(model, params, changed(batch, 'inputs', 6))
   np.testing.assert_array_equal(before[:, 9:], after[:, 9:])
   assert np.all(np.any(before[:, 6:9] != after[:, 6:9], axis=-1))
+  both = tiny.encoder(layers=1, attention=Attention(windows=(3,)))
+  before = apply(both, params, batch)
+  after = apply(both, params, changed(batch, 'inputs', 9))
+  same = np.all(before == after, axis=(0, 2))
+  assert same.tolist() == [not 7 <= place <= 11 for place in range(16)]
   wide = tiny.decoder(layers=1, attention=Attention(windows=(16,)))
   unlimited = tiny.decoder(layers=1)
   np.testing.assert_array_equal(
@@ -407,6 +412,7 @@ def test_bad_values_are_told_with_their_key(field, value):
     (lambda: positions.Relative(32, 16), 'Relative.max_distance'),
     (lambda: Attention(query_key_norm=True), 'Attention.query_key_norm'),
     (lambda: Attention(windows=(-1,)), 'Attention.windows'),
+    (lambda: Attention(windows=3), 'Attention.windows'),
     (lambda: Attention(bias=1), 'Attention.bias'),
     (lambda: FeedForward('gelo'), 'FeedForward.activation.*gelu'),
     (lambda: Tied(scale='sqrt'), 'Tied.scale'),

@@ -22,12 +22,14 @@ from tpu_lm.data.noise.mixed import Mixed, Part
 from tpu_lm.data.noise.prefix import Prefix
 from tpu_lm.data.noise.span_corruption import SpanCorruption
 from tpu_lm.data.noised import NoisedRows, targets_needed, text_length
+from tpu_lm.data.opened import settled
 from tpu_lm.data.replay import Replay
-from tpu_lm.data.rows import fit_targets, open_rows
+from tpu_lm.data.rows import open_rows
 from tpu_lm.data.special_tokens import SpecialTokens
 from tpu_lm.data.validation import validation_batches
+from tpu_lm.data.weights import UniMax
 
-T5 = Layout(512, ENCODER_DECODER)
+T5 = Layout(512, ENCODER_DECODER, 114)
 
 
 def special(store):
@@ -44,10 +46,8 @@ def store(tmp_path_factory):
 
 def test_lengths_are_t5s(store):
   assert targets_needed(SpanCorruption(), 512) == 114
-  layout = fit_targets(T5, [(None, store)])
-  assert layout.targets == 114
-  assert text_length(SpanCorruption(), layout) == 568
-  rows = open_rows(store, layout, 0, 'n', special_tokens=special)
+  assert text_length(SpanCorruption(), T5) == 568
+  rows = open_rows(store, T5, 0, 'n', special_tokens=special)
   assert (rows.label, rows.objectives) == ('568', ('span_corruption',))
   assert rows.vocabulary_size == 12_100
   batch = rows.read(np.arange(5))
@@ -74,7 +74,7 @@ def test_an_epoch_reads_everything(store):
 @pytest.mark.parametrize('kind', [DECODER, PREFIX_DECODER, ENCODER_DECODER])
 def test_rows_are_a_function_of_their_number(store, kind):
   noiser = Mixed((Part(SpanCorruption()), Part(Prefix(), 1.0, 'mode_s')))
-  layout = fit_targets(Layout(64, kind), [(noiser, store)])
+  layout = Layout(64, kind, 64 if kind == ENCODER_DECODER else None)
   rows = open_rows(store, layout, 0, 'n', noiser, special)
   cursors = np.array([90, 3, 3, 1234])
   batch = rows.read(cursors)
@@ -160,7 +160,7 @@ def test_too_little_text_is_told(tmp_path):
   with pytest.raises(
     UserError, match=r'x \(train\) has 4 tokens; .* takes 568'
   ):
-    open_rows(store, fit_targets(T5, [(None, store)]), 0, 'x', None, special)
+    open_rows(store, T5, 0, 'x', None, special)
   with pytest.raises(UserError, match='not one token of text fits'):
     layout = Layout(64, ENCODER_DECODER, 1)
     open_rows(store, layout, 0, 'x', SpanCorruption(), special)
@@ -219,7 +219,7 @@ def test_sources_with_objectives_of_their_own_meet_in_a_batch(corpus):
   counts = np.bincount(batch['source'], minlength=4)
   assert counts[3] == 8 and counts[2] == 4 and counts[:2].sum() == 4
   text = {
-    name: text_length(MIXTURE.noise_of(name), LAYOUT)
+    name: text_length(MIXTURE.noise_of(name, False), LAYOUT)
     for name in ('prose', 'code')
   }
   assert ledger.rows == {
@@ -280,11 +280,9 @@ def test_what_was_read_under_noise_is_replayed(corpus):
 
 def test_validation_rows_are_noised_and_fixed(corpus):
   batches, objectives = validation_batches(
-    corpus, 'code', 12, 8, LAYOUT, MIXTURE.noise_of('code')
+    corpus, 'code', 12, 8, LAYOUT, MIXTURE
   )
-  again, _ = validation_batches(
-    corpus, 'code', 12, 8, LAYOUT, MIXTURE.noise_of('code')
-  )
+  again, _ = validation_batches(corpus, 'code', 12, 8, LAYOUT, MIXTURE)
   assert objectives == ('prefix', 'R')
   for one, other in itertools.zip_longest(batches, again):
     for key, value in one.items():
@@ -297,3 +295,44 @@ def test_bad_noise_is_told():
   for noise in (3, {'prose': 'prefix'}, SpanCorruption):
     with pytest.raises(UserError, match=r'Mixture.noise.*must be of noise/'):
       Mixture({'prose': 1}, noise=noise)
+
+
+def test_the_targets_length_is_what_the_own_sources_need(corpus):
+  def target(weights, noise=None, kind=ENCODER_DECODER, length=512):
+    mixture = Mixture(dict.fromkeys(weights, 1.0), noise=noise)
+    return settled(corpus, mixture, Layout(length, kind)).target_length
+
+  assert target(['prose']) == target(['prose', 'code']) == 114
+  assert target(['prose'], Prefix()) == 512
+  assert target(['prose', 'pairs']) == target(['pairs']) == 512
+  assert target(['prose'], kind=DECODER) is None
+  fixed = Layout(512, ENCODER_DECODER, 99)
+  assert settled(corpus, MIXTURE, fixed) == fixed
+  with pytest.raises(UserError, match='FillInTheMiddle is for a decoder'):
+    target(['prose'], FillInTheMiddle())
+
+
+def test_one_noiser_for_all_leaves_whole_examples_as_they_are(corpus):
+  mixture = Mixture({'prose': 1.0, 'pairs': 1.0}, noise=Prefix())
+  builder = BatchBuilder(corpus, mixture, 4, LAYOUT, Ledger())
+  assert [series[1] for series in builder.series] == ['pairs', 'prefix']
+  named = Mixture({'pairs': 1.0}, noise={'pairs': Prefix()})
+  with pytest.raises(UserError, match='Leave it out of'):
+    BatchBuilder(corpus, named, 4, LAYOUT, Ledger())
+
+
+def test_weights_by_size_count_the_tokens_of_a_row(corpus):
+  sources = ('prose', 'code')
+  mixture = Mixture(UniMax(sources, 1.0), noise=SpanCorruption())
+  layout = Layout(24, ENCODER_DECODER, 8)
+  length = text_length(SpanCorruption(), layout)
+  total = sum(corpus.open(name, 'train').num_tokens for name in sources)
+  steps = total // (4 * length)
+  builder = BatchBuilder(corpus, mixture, 4, layout, Ledger(), steps=steps)
+  end = builder.foresee(0, Ledger())
+  for name in sources:
+    epochs = end.rows[f'{name}@{length}'] / builder.rows_per_epoch[name]
+    assert 0.95 < epochs < 1.05, name
+  mixed = Mixture(UniMax(sources, 1.0), noise={'prose': Prefix()})
+  with pytest.raises(UserError, match='by the noise of their source'):
+    BatchBuilder(corpus, mixed, 4, layout, Ledger(), steps=steps)

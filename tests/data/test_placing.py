@@ -88,7 +88,11 @@ def test_the_prefix_of_whole_examples_is_what_has_no_loss():
 
 @pytest.mark.parametrize(
   ('arguments', 'key'),
-  [((0,), 'sequence_length'), ((4, 'decodr'), 'layout.*decoder')],
+  [
+    ((0,), 'sequence_length'),
+    ((4, 'decodr'), 'layout.*decoder'),
+    ((4, DECODER, 4), 'Phase.target_length = 4: is for encoder-decoders'),
+  ],
 )
 def test_bad_layouts_are_told(arguments, key):
   with pytest.raises(UserError, match=key):

@@ -40,11 +40,39 @@ def test_documents_that_end_in_different_tokens_need_an_end(tmp_path):
   assert SpecialTokens(ids={'end': 2}).of(store).end == 2
 
 
+def test_a_vocabulary_may_have_the_sentinels_itself(tmp_path):
+  store = tiny_store(tmp_path, 'x', [[5, 1]], vocabulary_size=32100)
+  special = SpecialTokens(first=32099).of(store)
+  assert [special.sentinel(i) for i in (0, 99)] == [32099, 32000]
+  assert special.id('mask') == 32100
+  assert special.size((), 100) == 32100
+
+
+def test_two_tokens_of_one_number_are_told(tmp_path):
+  store = tiny_store(tmp_path, 'x', [[5, 1]])
+  special = SpecialTokens(ids={'mask': 358}).of(store)
+  assert special.size(('mask',), 0) == 359
+  with pytest.raises(UserError, match='mask and sentinel 0 are both token 358'):
+    special.size(('mask',), 3)
+  special = SpecialTokens(ids={'mode_r': 260, 'mode_s': 260}).of(store)
+  with pytest.raises(UserError, match='mode_r and mode_s are both'):
+    special.size(('mode_r', 'mode_s'), 0)
+
+
+def test_the_vocabularys_end_comes_before_the_looks_of_the_store(tmp_path):
+  store = tiny_store(tmp_path, 'x', [[5, 46], [7, 46]])
+  assert SpecialTokens().of(store).end == 46
+  assert SpecialTokens().of(store, end=1).end == 1
+  assert SpecialTokens(ids={'end': 2}).of(store, end=1).end == 2
+
+
 @pytest.mark.parametrize(
   ('fields', 'message'),
   [
     ({'sentinels': -1}, 'SpecialTokens.sentinels'),
     ({'ids': {'maks': 3}}, 'SpecialTokens.ids.*mask'),
+    ({'ids': ['mask']}, 'SpecialTokens.ids.*must map'),
+    ({'first': 3}, 'SpecialTokens.first'),
     ({'ids': {'mask': -1}}, r"SpecialTokens.ids\['mask'\]"),
   ],
 )

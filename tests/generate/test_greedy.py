@@ -35,7 +35,7 @@ def one_by_one(params, batch, length, end):
     tokens = np.concatenate([tokens, np.argmax(logits, 1)[:, None]], 1)
   written = tokens[:, 1:]
   ended = np.cumsum(written == end, axis=1) > 0
-  return np.where(ended, 0, written)
+  return np.where(ended, -1, written)
 
 
 @pytest.mark.parametrize('length', [5, 40])
@@ -57,4 +57,4 @@ def test_ends_when_all_have_ended():
   batch = batch_of(1)
   first = int(one_by_one(params, batch, 1, -1)[0, 0])
   got = greedy(MODEL, params, batch, length=200, start=0, end=first)
-  assert got.shape == (1, 200) and not got.any()
+  assert got.shape == (1, 200) and np.all(got == -1)

@@ -81,6 +81,20 @@ def test_forgetting_is_measured_under_one_noise(run_folder):
   assert arm.forgetting == {'prose': 0.25, 'python': 1.5}
 
 
+def test_a_branch_with_other_noise_than_its_trunk_has_no_baseline(run_folder):
+  spans, prefix = {'class': 'SpanCorruption'}, {'class': 'Prefix'}
+  folder = run_folder()
+  folder.phase('one', prose=[5.0, 2.0], noise=spans, kind='trunk')
+  python = {'sources': ('python',), 'python': [4.0, 1.0]}
+  folder.phase(
+    'two', 'one', prose=[2.0, 2.25], noise=spans, kind='trunk', **python
+  )
+  folder.phase('short', 'two', prose=[3.9, 3.6], noise=prefix, **python)
+  _, (arm,) = read(folder)
+  assert arm.ships[-1].name == 'short'
+  assert arm.forgetting == {}
+
+
 def test_a_source_read_twice_belongs_to_its_last_introduction(run_folder):
   folder = run_folder()
   folder.phase('one', prose=[5.0, 2.0], python=[5.0, 4.0])

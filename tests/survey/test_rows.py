@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 
 from tests.data.helpers import tiny_store
 from tests.survey.printing import printed
-from tpu_lm.data.layout import Layout
+from tpu_lm.data.layout import ENCODER, ENCODER_DECODER, Layout
+from tpu_lm.data.noise.masked_lm import MaskedLM
 from tpu_lm.data.rows import open_rows
+from tpu_lm.data.special_tokens import SpecialTokens
 from tpu_lm.data.vocabularies.bytes import Bytes
 from tpu_lm.survey.rows import Row, legend, tokens_of
 from tpu_lm.survey.spelling import END, spell
@@ -49,6 +51,37 @@ def test_bytes_that_are_no_text_are_shown():
 def test_signs_for_what_can_not_be_printed():
   tokens = encoded('a\tb\n\x1b[31m\u202e')
   assert ''.join(spell(DECODE, tokens, 1)) == r'a⇥b↵\x1b[31m\x202e'
+
+
+def test_both_sides_of_an_encoder_decoder_are_shown(tmp_path):
+  text = 'hello world, how do you do? ' * 40
+  store = tiny_store(tmp_path, 'letters', [text])
+  layout = Layout(24, ENCODER_DECODER, 8)
+  special = SpecialTokens()
+  rows = open_rows(store, layout, 0, 'letters', None, special.of)
+  row = {key: value[0] for key, value in rows.read(np.arange(1)).items()}
+  names = {special.of(store).sentinel(i): str(i) for i in range(100)}
+  shown = Row('letters', row, DECODE, 1, names, ENCODER_DECODER)
+  read, written = printed(shown).split('letters, ')[1:]
+  assert read.startswith('read') and '0% with loss' in read
+  assert written.startswith('written') and '<0>' in read and '<0>' in written
+  inputs, spans = read.split('▌')[1].strip(), written.split('▌')[1].strip()
+  hidden = spans.split('<0>')[1].split('<1>')[0].split('∎')[0]
+  whole = inputs.strip('⟦⟧').replace('<0>', hidden).split('<1>')[0].rstrip('∎')
+  assert whole.replace('\n', '') in text
+
+
+def test_an_encoders_masks_are_shown_where_they_stand(tmp_path):
+  store = tiny_store(tmp_path, 'letters', ['hello world ' * 40])
+  special = SpecialTokens()
+  layout = Layout(60, ENCODER)
+  noiser = MaskedLM(mask=1.0, random=0.0)
+  rows = open_rows(store, layout, 0, 'letters', noiser, special.of)
+  row = {key: value[0] for key, value in rows.read(np.arange(1)).items()}
+  names = {special.of(store).id('mask'): 'mask'}
+  text = printed(Row('letters', row, DECODE, 1, names, ENCODER))
+  assert text.count('<mask>') == (row['weights'] > 0).sum() == 9
+  assert f'{9 / 60:.0%} with loss' in text
 
 
 def test_numbers_where_there_is_no_vocabulary():

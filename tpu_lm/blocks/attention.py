@@ -38,9 +38,9 @@ class Attention:
       al. 2023, section 2; Qwen3), 'width' all heads' together (OLMo 2); None.
     scale: of the logits; None for K^-0.5 (T5: 1).
     softcap: c: logits become c * tanh(logits / c) (Gemma 2), or None.
-    windows: how many tokens back a query sees, itself included, by layer, over
-      and over; 0: all. (4096,) is Mistral's, (4096, 0) Gemma 2's. For causal
-      self-attention.
+    windows: how many tokens back a query sees, itself included, and as many
+      ahead where it sees both ways; by layer, over and over; 0: all. (4096,) is
+      Mistral's, (4096, 0) Gemma 2's. Of self-attention.
   """
 
   bias: bool = False
@@ -61,9 +61,13 @@ class Attention:
       value = getattr(self, name)
       if value is not None:
         check_number(f'Attention.{name}', value, above=0)
+    good = isinstance(self.windows, tuple | list)
+    good = good and all(
+      type(window) is int and window >= 0 for window in self.windows
+    )
+    must = 'must be a tuple of ints >= 0'
+    require(good, 'Attention.windows', self.windows, must)
     object.__setattr__(self, 'windows', tuple(self.windows))
-    good = all(type(window) is int and window >= 0 for window in self.windows)
-    require(good, 'Attention.windows', self.windows, 'must be ints >= 0')
 
 
 def causal_mask(segments_BS: jax.Array) -> jax.Array:
@@ -93,9 +97,9 @@ def segment_mask(query_BS: jax.Array, key_BT: jax.Array) -> jax.Array:
 
 
 def within(mask: jax.Array, window: jax.Array | int) -> jax.Array:
-  """Hides keys `window` tokens before the query and further; 0 hides none."""
+  """Hides keys `window` tokens from the query and further; 0 hides none."""
   query, key = jnp.arange(mask.shape[-2]), jnp.arange(mask.shape[-1])
-  near_ST = query[:, None] - key[None, :] < window
+  near_ST = jnp.abs(query[:, None] - key[None, :]) < window
   return mask & (near_ST | (window == 0))
 
 

@@ -10,7 +10,11 @@ from tpu_lm.data.corpus import Corpus
 from tpu_lm.data.layout import Layout
 from tpu_lm.data.ledger import REPLAY, Ledger, row_key, split_key, tokens_of
 from tpu_lm.data.mixing import Mixture
-from tpu_lm.data.opened import Sources, check_one_vocabulary
+from tpu_lm.data.opened import (
+  Sources,
+  check_one_vocabulary,
+  tasks_of,
+)
 from tpu_lm.data.replay import (
   ReplayRows,
   check_pool,
@@ -94,8 +98,9 @@ class BatchBuilder:
         lambda source: sources.rows(source).label,
       )
       replayed = {name: pool.size for name, pool in pools.items()}
+    per_row = _tokens_per_row(corpus, mixture, layout, sources)
     self._shares = Shares(
-      corpus, mixture, replayed, steps, batch_size * layout.length
+      corpus, mixture, replayed, steps, batch_size * per_row
     )
     self.names = self._shares.names
     self._stores = {
@@ -239,6 +244,24 @@ class BatchBuilder:
           ' old data back, or start a new phase'
         )
     return ledger
+
+
+def _tokens_per_row(
+  corpus: Corpus, mixture: Mixture, layout: Layout, sources: Sources
+) -> int:
+  """Tokens of a row, for weights that are worked out from tokens."""
+  every = (mixture.weights, *mixture.changes.values())
+  if all(isinstance(weights, Mapping) for weights in every):
+    return layout.length  # it decides nothing
+  labels = {sources.rows(task).label for task in tasks_of(corpus, mixture)}
+  counts = sorted({tokens_of(label) for label in labels})
+  if len(counts) > 1:
+    raise UserError(
+      'Mixture.weights are worked out from numbers of tokens, but rows take'
+      f' {" and ".join(map(str, counts))} of them by the noise of their source:'
+      ' give the sources weights of their own'
+    )
+  return counts[0]
 
 
 def _place(batch: Batch, found: Batch, places: np.ndarray, rows: int) -> None:

@@ -140,7 +140,9 @@ class Corpus:
     if store.manifest.vocabulary.get('hash') == Bytes().describe()['hash']:
       vocabulary = Bytes()  # a task's own would import TensorFlow
     if vocabulary is not None:
-      return self.special.of(store, vocabulary.decode, vocabulary.encode)
+      return self.special.of(
+        store, vocabulary.decode, vocabulary.encode, vocabulary.end
+      )
     recipe = self.recipe(store.manifest.task, store.manifest.split)
     return self.special.of(store, recipe.decode)
 

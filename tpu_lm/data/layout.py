@@ -29,7 +29,9 @@ class Layout:
     kind: of `KINDS`, the model's `layout`.
     target_length: tokens in a row of the decoder's, where there is an encoder;
       None: `length`.
-    mask_documents: whether attention and loss stop at documents' ends.
+    mask_documents: whether attention and loss stop at documents' ends. Text
+      that becomes inputs and targets is one document to them, as in T5;
+      whole examples beside an encoder are always apart.
   """
 
   length: int
@@ -43,6 +45,9 @@ class Layout:
     require(good, 'sequence_length', length, 'must be an integer >= 1')
     hint = f'is not known.{nearest(str(self.kind), KINDS)}'
     require(self.kind in KINDS, 'layout', self.kind, hint)
+    good = self.target_length is None or self.two_sided
+    must = f'is for encoder-decoders; the model is of the kind {self.kind!r}'
+    require(good, 'Phase.target_length', self.target_length, must)
 
   @classmethod
   def of(cls, phase: Any, model: Any) -> 'Layout':

@@ -22,7 +22,7 @@ import numpy as np
 
 from tpu_lm.checks import check_number, require
 from tpu_lm.data.apportion import ONE, apportion
-from tpu_lm.data.noise.base import Noiser
+from tpu_lm.data.noise.base import MaskNoiser, Noiser
 from tpu_lm.data.replay import Replay
 from tpu_lm.data.weights import Weights, names_of
 
@@ -104,7 +104,7 @@ class Mixture:
 
   Attributes:
     weights: name of a task, of files or of a seqio mixture (whose weight its
-      tasks share by their rates) to its share of the tokens, at any scale; or
+      tasks share by their rates) to its share of the rows, at any scale; or
       one of `weights.py`, which works them out from the sources' sizes.
     changes: phase step to the weights from that step on.
     replay: a share of every batch taken from what the lineage has read.
@@ -117,10 +117,11 @@ class Mixture:
       that it would be drawn from is an error, told before training as far as
       it can be foreseen. 'hand_on': from that row on its share goes to the
       others in proportion, replays left aside, until none is left.
-    noise: a dataclass of `noise/`: what becomes of every source's text; or a
-      mapping by name, of the tasks where a seqio mixture is named, so that
-      sources with objectives of their own meet in one batch. None, or a name
-      left out: what models of the kind usually learn, see `rows.open_rows`.
+    noise: a dataclass of `noise/`: what becomes of every source's text, whole
+      examples left as they are; or a mapping by name, of the tasks where a
+      seqio mixture is named, so that sources with objectives of their own meet
+      in one batch. None, or a name left out: what models of the kind usually
+      learn, see `rows.open_rows`.
   """
 
   weights: Mapping[str, float] | Weights
@@ -185,10 +186,18 @@ class Mixture:
     names = (n for weights in every for n in names_of(weights))
     return tuple(dict.fromkeys(names))
 
-  def noise_of(self, source: str) -> Noiser | None:
-    """What becomes of the text of a source, whether read anew or replayed."""
+  def noise_of(self, source: str, whole: bool) -> Noiser | None:
+    """What becomes of the text of a source, whether read anew or replayed.
+
+    Args:
+      source: its name.
+      whole: whether it is of whole examples; a noiser for all sources leaves
+        them as they are, unless it hides tokens where they stand.
+    """
     if isinstance(self.noise, Mapping):
       return self.noise.get(source)
+    if whole and not isinstance(self.noise, MaskNoiser):
+      return None
     return self.noise
 
   def weights_at(self, phase_step: int) -> Mapping[str, float] | Weights:

@@ -138,10 +138,11 @@ def text_length(noiser: PairNoiser | TextNoiser, layout: Layout) -> int:
 
 
 def targets_needed(noiser: PairNoiser, length: int) -> int:
-  """Tokens of targets, end mark included, of rows of the longest text whose
-  inputs fit into `length` tokens with theirs: 114 for T5's 512.
+  """Tokens of targets, end mark included, of rows of the longest text (of up
+  to 8 * length tokens) whose inputs fit into `length` tokens with theirs: 114
+  for T5's 512.
   """
-  most = longest(lambda text: noiser.sizes(text)[0] < length, 64 * length)
+  most = longest(lambda text: noiser.sizes(text)[0] < length, 8 * length)
   return noiser.sizes(most)[1] + 1 if most else length
 
 

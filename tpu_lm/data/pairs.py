@@ -76,12 +76,17 @@ class PairRows(WholeDocuments):
     documents = self._store.gather_tokens(starts, sizes)
     losses = self._store.gather_loss(starts, sizes)
     parts = list(zip(documents, losses, split.tolist(), strict=True))
-    end, start = [self._special.end], [self._special.start]
+    end = np.array([self._special.end], np.int32)
+    start = np.array([self._special.start], np.int32)
     shape = len(cursors), self._layout.length
-    read = _laid({'inputs': [[*t[:s], *end] for t, _, s in parts]}, rows, shape)
+    read = _laid(
+      {'inputs': [np.concatenate([t[:s], end]) for t, _, s in parts]},
+      rows,
+      shape,
+    )
     written = _laid(
       {
-        'inputs': [[*start, *t[s:-1]] for t, _, s in parts],
+        'inputs': [np.concatenate([start, t[s:-1]]) for t, _, s in parts],
         'targets': [t[s:] for t, _, s in parts],
         'weights': [loss[s:] for _, loss, s in parts],
       },

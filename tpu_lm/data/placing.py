@@ -60,7 +60,7 @@ def _two_sided(
   place = np.arange(layout.targets, dtype=np.int32)
   positions = place * used
   if pairs.positions is not None:
-    # The mark that opens the targets takes the place before the first.
+    # What a target is read from stands where the target does.
     inner = place < pairs.targets.lengths[:, None]
     positions[inner] = pairs.positions
     last = np.maximum(pairs.targets.lengths - 1, 0)[:, None]

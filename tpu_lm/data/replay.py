@@ -257,7 +257,8 @@ def _other_length(source: str, ledger: Ledger, wanted: str) -> str:
   labels = sorted((own for name, own in keys if name == source), key=tokens_of)
   return (
     f'Replay: {source} was read at sequence length'
-    f' {" and ".join(labels)}, not {wanted}, and its rows'
-    ' exist at that length only. Keep the sequence length, or set'
+    f' {" and ".join(labels)}, not {wanted} (under noise: in rows of so many'
+    ' tokens of text), and its rows exist at that length only. Keep'
+    ' Phase.sequence_length, target_length and the noise, or set'
     " Replay.order = 'unseen' to read its text at the new one"
   )

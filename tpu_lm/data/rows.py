@@ -1,7 +1,7 @@
 """Row `cursor` of a source: a pure function of store, seed, name and length."""
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import numpy as np
 
@@ -17,12 +17,7 @@ from tpu_lm.data.layout import (
 from tpu_lm.data.noise.base import MaskNoiser, Noiser
 from tpu_lm.data.noise.masked_lm import MaskedLM
 from tpu_lm.data.noise.span_corruption import SpanCorruption
-from tpu_lm.data.noised import (
-  MaskedRows,
-  NoisedRows,
-  check_kind,
-  targets_needed,
-)
+from tpu_lm.data.noised import MaskedRows, NoisedRows, check_kind
 from tpu_lm.data.packed import PackedRows
 from tpu_lm.data.pairs import PairRows
 from tpu_lm.data.permutation import reshuffle
@@ -71,36 +66,14 @@ def open_rows(
     return MaskedRows(rows, seed, name, noiser, special)
   if whole and noiser is not None:
     raise UserError(
-      f'{name} has whole examples, with inputs and targets of their own:'
-      f' {type(noiser).__name__} is for running text'
+      f'{name} has whole examples: {type(noiser).__name__} is for running text.'
+      ' Leave it out of Mixture.noise'
     )
   if noiser is not None:
     return NoisedRows(store, layout, seed, name, noiser, special)
   if whole and layout.two_sided:
     return PairRows(store, layout, seed, name, special)
   return (PackedRows if whole else TextRows)(store, layout, seed, name)
-
-
-def fit_targets(
-  layout: Layout, sources: Iterable[tuple[Noiser | None, TokenStore]]
-) -> Layout:
-  """Settles how long the rows of a decoder beside an encoder are.
-
-  Args:
-    layout: where it leaves the targets' length open, that becomes what the
-      sources need at most: as many tokens as the noise makes of inputs of
-      `layout.length`, and `layout.length` for whole examples.
-    sources: noise and store of each; not looked at where nothing is open.
-  """
-  if not layout.two_sided or layout.target_length is not None:
-    return layout
-  needed = [
-    layout.length
-    if store.manifest.whole
-    else targets_needed(noiser or USUAL[layout.kind], layout.length)
-    for noiser, store in sources
-  ]
-  return dataclasses.replace(layout, target_length=max(needed))
 
 
 class TextRows:

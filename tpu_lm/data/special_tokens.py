@@ -35,13 +35,23 @@ class SpecialTokens:
     ids: numbers for tokens that the vocabulary has itself, or that a model was
       trained with, by name: of `NAMES`, and 'start' (what a decoder reads
       first: else 0, the padding, as in T5) and 'end' (what closes inputs and
-      targets: else the token that closes the store's documents).
+      targets: else what the vocabulary ends documents with).
+    first: the number of sentinel 0, for vocabularies that have the sentinels
+      themselves (32,099 of T5's 32,100); None: V + n - 1, above them.
   """
 
   sentinels: int = 100
   ids: Mapping[str, int] = dataclasses.field(default_factory=dict)
+  first: int | None = None
 
   def __post_init__(self):
+    good = self.first is None or type(self.first) is int
+    good = good and (self.first is None or self.first >= self.sentinels - 1)
+    must = 'must be an int of at least sentinels - 1, or None'
+    require(good, 'SpecialTokens.first', self.first, must)
+    good = isinstance(self.ids, Mapping)
+    must = 'must map names to numbers'
+    require(good, 'SpecialTokens.ids', self.ids, must)
     key, count = 'SpecialTokens.sentinels', self.sentinels
     require(
       type(count) is int and count >= 0, key, count, 'must be an int >= 0'
@@ -59,6 +69,7 @@ class SpecialTokens:
     store: TokenStore,
     decode: Callable[[np.ndarray], str] | None = None,
     encode: Callable[[Sequence[str]], list[np.ndarray]] | None = None,
+    end: int | None = None,
   ) -> 'Special':
     """The special tokens above a store's vocabulary.
 
@@ -66,12 +77,14 @@ class SpecialTokens:
       store: says how large the vocabulary is, and what ends documents.
       decode: the vocabulary's; None where there is none at hand.
       encode: likewise.
+      end: what the vocabulary ends documents with; None where it is not known,
+        and the store's documents are looked at.
 
     Raises:
       UserError: the store's documents don't end in one and the same token,
         and `ids` names no 'end'.
     """
-    end = self.ids.get('end')
+    end = self.ids.get('end', end)
     return Special(
       vocabulary_size=store.vocabulary_size,
       vocabulary_hash=store.manifest.vocabulary.get('hash', ''),
@@ -79,6 +92,7 @@ class SpecialTokens:
       start=self.ids.get('start', 0),
       sentinels=self.sentinels,
       ids=self.ids,
+      first=self.first,
       decode=decode,
       encode=encode,
     )
@@ -95,6 +109,7 @@ class Special:
     start: what a decoder reads first.
     sentinels: how many sentinels there are.
     ids: as of `SpecialTokens`.
+    first: likewise.
     decode: int[n] to text; None where no vocabulary is at hand.
     encode: texts to an array of tokens each; likewise.
   """
@@ -105,16 +120,21 @@ class Special:
   start: int
   sentinels: int
   ids: Mapping[str, int]
+  first: int | None = None
   decode: Callable[[np.ndarray], str] | None = None
   encode: Callable[[Sequence[str]], list[np.ndarray]] | None = None
 
   def sentinel(self, index: np.ndarray | int) -> np.ndarray | int:
     """The number of sentinel 0, 1, ...; they count down."""
-    return self.vocabulary_size + self.sentinels - 1 - index
+    first = self.first
+    if first is None:
+      first = self.vocabulary_size + self.sentinels - 1
+    return first - index
 
   def id(self, name: str) -> int:
     """The number of one of `NAMES`."""
-    above = self.vocabulary_size + self.sentinels
+    own = self.sentinels if self.first is None else 0
+    above = self.vocabulary_size + own
     return self.ids.get(name, above + NAMES.index(name))
 
   def size(self, names: Sequence[str], sentinels: int) -> int:
@@ -125,17 +145,24 @@ class Special:
       sentinels: how many sentinels are used.
 
     Raises:
-      UserError: there are fewer sentinels than that.
+      UserError: there are fewer sentinels than that, or two of the tokens have
+        one number.
     """
     if sentinels > self.sentinels:
       raise UserError(
         f'SpecialTokens.sentinels = {self.sentinels}: the noise needs'
         f' {sentinels} at this length'
       )
-    used = [self.end, self.start, self.vocabulary_size - 1]
-    used += [self.id(name) for name in names]
-    used += [self.sentinel(0)] if sentinels else []
-    return 1 + max(used)
+    named = {name: self.id(name) for name in names}
+    drawn = {f'sentinel {i}': self.sentinel(i) for i in range(sentinels)}
+    owners: dict[int, str] = {}
+    for name, number in (named | drawn).items():
+      if other := owners.get(number):
+        raise UserError(
+          f'SpecialTokens: {other} and {name} are both token {number}'
+        )
+      owners[number] = name
+    return 1 + max(self.end, self.start, self.vocabulary_size - 1, *owners)
 
 
 def _last_token(store: TokenStore) -> int:

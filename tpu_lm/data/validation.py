@@ -7,8 +7,8 @@ from tpu_lm.data import packing
 from tpu_lm.data.batches import Batch
 from tpu_lm.data.corpus import Corpus
 from tpu_lm.data.layout import Layout
-from tpu_lm.data.noise.base import Noiser
-from tpu_lm.data.rows import fit_targets, open_rows
+from tpu_lm.data.mixing import Mixture
+from tpu_lm.data.rows import open_rows
 
 
 def validation_batches(
@@ -17,7 +17,7 @@ def validation_batches(
   rows: int,
   batch_size: int,
   layout: Layout,
-  noiser: Noiser | None = None,
+  mixture: Mixture | None = None,
 ) -> tuple[list[Batch], tuple[str, ...]]:
   """Builds the batches that a source is evaluated on.
 
@@ -31,7 +31,8 @@ def validation_batches(
     batch_size: rows in a batch; the last one is filled up with rows of weight
       0 and segment 0.
     layout: the shape of a row.
-    noiser: as of `rows.open_rows`; its noise is the same in every run, too.
+    mixture: says what becomes of the text; None: what is usual for models of
+      the layout's kind. The noise is the same in every run, too.
 
   Returns:
     Batches as of `BatchBuilder.next`, and the names of the objectives of their
@@ -42,7 +43,7 @@ def validation_batches(
       tokens is predicted with loss.
   """
   store = corpus.open(task, 'validation')
-  layout = fit_targets(layout, [(noiser, store)])
+  noiser = mixture and mixture.noise_of(task, store.manifest.whole)
   reader = open_rows(store, layout, 0, task, noiser, corpus.special_tokens)
   cursors = np.arange(min(rows, reader.rows_per_epoch))
   batches = []

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from tpu_lm.data.layout import Layout
+from tpu_lm.data.opened import settled
 from tpu_lm.data.validation import validation_batches
 from tpu_lm.sharding import batch_shardings
 from tpu_lm.step import make_eval_step
@@ -30,6 +31,8 @@ class SourceLoss:
   """
 
   def __init__(self, run, phase, mesh, sources: Sequence[str]):
+    layout = Layout.of(phase, run.model)
+    layout = settled(run.corpus, phase.mixture, layout)
     self._steps, self._batches, self._objectives = {}, {}, {}
     for source in sources:
       batches, objectives = validation_batches(
@@ -37,8 +40,8 @@ class SourceLoss:
         source,
         phase.evaluate.rows,
         phase.batch_size,
-        Layout.of(phase, run.model),
-        phase.mixture.noise_of(source),
+        layout,
+        phase.mixture,
       )
       self._objectives[source] = objectives
       self._steps[source] = _compiled(

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import sacrebleu
 
@@ -38,30 +40,38 @@ class Translation:
       good = type(value) is int and value > 0
       require(good, f'Translation.{name}', value, 'must be a positive int')
 
+  def check(self, run) -> None:
+    """Raises UserError for what would end `__call__`, before any training."""
+    if run.model.layout != ENCODER_DECODER:
+      raise UserError(
+        'Translation is for encoder-decoders; the model is of the kind'
+        f' {run.model.layout!r}'
+      )
+    store = run.corpus.open(self.source, 'validation')
+    inputs, targets, _ = self._pairs(store)
+    if not inputs:
+      raise UserError(
+        f'Translation: {self.source} (validation) has no pairs of inputs and'
+        f' targets of up to {self.length} tokens'
+      )
+    run.corpus.special_tokens(store).decode(targets[0])
+    rows = jax.ShapeDtypeStruct((1, self.length), jnp.int32)
+    sides = ('encoder_inputs', 'encoder_segments', 'encoder_positions')
+    sides += ('inputs', 'segments', 'positions')
+    params = jax.eval_shape(run.model.init, jax.random.key(0))
+    jax.eval_shape(run.model.apply, params, dict.fromkeys(sides, rows))
+
   def __call__(self, run, params: Tree) -> dict[str, float]:
     """Translates with a run's model.
 
     Returns:
       'validation/bleu/SOURCE' and 'validation/chrf/SOURCE', 0 to 100, and
       'validation/too_long/SOURCE', how many pairs did not fit.
-
-    Raises:
-      UserError: the model has no encoder and decoder, the source no pairs, or
-        its vocabulary is not at hand.
     """
     model, source = run.model, self.source
-    if model.layout != ENCODER_DECODER:
-      raise UserError(
-        f'Translation is for encoder-decoders; the model is of {model.layout!r}'
-      )
     store = run.corpus.open(source, 'validation')
     special = run.corpus.special_tokens(store)
     inputs, references, too_long = self._pairs(store)
-    if not inputs:
-      raise UserError(
-        f'Translation: {source} (validation) has no pairs of inputs and targets'
-        f' of up to {self.length} tokens'
-      )
     written = []
     for first in range(0, len(inputs), self.batch_size):
       batch = self._batch(inputs[first : first + self.batch_size], special.end)
@@ -73,7 +83,7 @@ class Translation:
         start=special.start,
         end=special.end,
       )
-      written += [special.decode(row[row > 0]) for row in np.asarray(tokens)]
+      written += [special.decode(row[row >= 0]) for row in np.asarray(tokens)]
     texts = written[: len(inputs)]
     expected = [[special.decode(reference) for reference in references]]
     return {

@@ -35,7 +35,7 @@ def greedy(
     end: closes a text.
 
   Returns:
-    i32[B, T]: what was written, without the end, padded with 0.
+    i32[B, T]: what was written, without the end, padded with -1.
   """
   encoded_BED = _encode(model, params, batch)
   rows = batch['encoder_inputs'].shape[0]
@@ -54,7 +54,8 @@ def greedy(
     )
     places *= 2
   written_BT = tokens_BT[:, 1:]
-  return jnp.pad(written_BT, ((0, 0), (0, length - written_BT.shape[1])))
+  missing = length - written_BT.shape[1]
+  return jnp.pad(written_BT, ((0, 0), (0, missing)), constant_values=-1)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -87,16 +88,17 @@ def _write(
 
   def write(state):
     place, tokens_BT, ended_B = state
-    read = decoder | {'inputs': tokens_BT[:, :places]}
+    read = decoder | {'inputs': jnp.maximum(tokens_BT[:, :places], 0)}
     hidden_BSD = model.decode(params, encoded_BED, read)
     here_B1D = jax.lax.dynamic_slice_in_dim(hidden_BSD, place, 1, axis=1)
     logits_BV = model.out(params, here_B1D).logits_BSV[:, 0]
     token_B = jnp.argmax(logits_BV, axis=-1).astype(jnp.int32)
     ended_B |= token_B == end
-    token_B = jnp.where(ended_B, 0, token_B)
+    token_B = jnp.where(ended_B, -1, token_B)
     return place + 1, tokens_BT.at[:, place + 1].set(token_B), ended_B
 
-  tokens_BT = jnp.pad(tokens_BT, ((0, 0), (0, places + 1 - begun)))
+  missing = ((0, 0), (0, places + 1 - begun))
+  tokens_BT = jnp.pad(tokens_BT, missing, constant_values=-1)
   state = jnp.asarray(begun - 1), tokens_BT, ended_B
   _, tokens_BT, ended_B = jax.lax.while_loop(going_on, write, state)
   return tokens_BT, ended_B

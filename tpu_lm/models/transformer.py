@@ -60,7 +60,7 @@ class Transformer:
     head: of `blocks/heads.py`: where logits come from.
     dropout: share of values dropped in training: of the embedded tokens, the
       attention weights, the feed-forward layer's hidden values and what every
-      sublayer gives, as in T5.
+      sublayer gives, as in T5 (which drops after the last norm, too).
     dtype: of activations and of weights in use, float32 or bfloat16; weights
       are kept, and norms, softmax and logits computed, in float32.
     remat: what is kept for the backward pass: none (everything is kept), dots

@@ -152,6 +152,6 @@ def is_matrix(axes: tuple[str, ...]) -> bool:
   """Whether a parameter has two sides or more.
 
   Norm scales and biases have one, stacked or not, those of attention heads
-  among them.
+  among them. A table of biases by distance is none.
   """
-  return len(matrix_sides(axes)) >= 2
+  return len(matrix_sides(axes)) >= 2 and shapes.BUCKETS not in axes

@@ -8,9 +8,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from tpu_lm.report.measures import Arm, baseline
+from tpu_lm.report.panels import (
+  LINE,
+  Points,
+  columns,
+  make_rows,
+  phase_strip,
+  pieces,
+  set_margins,
+  share_steps,
+)
 from tpu_lm.report.record import VALIDATION, Phase, RunRecord
 from tpu_lm.report.style import (
-  GRID,
   INK,
   MUTED,
   WIDTH,
@@ -20,19 +29,7 @@ from tpu_lm.report.style import (
 )
 from tpu_lm.report.words import shortened
 
-LINE = 0.155  # inches a line of labels takes
-LETTER = 0.06  # inches a letter of a phase's name takes
 GAP_PANELS = 12  # at most, those of the largest gaps
-Points = list[tuple[int, float]]
-
-
-def pieces(arm: Arm, metric: str) -> list[tuple[Phase, Points]]:
-  """A metric along an arm: each phase up to where the next one leaves it."""
-  ends = [phase.start_step for phase in arm.phases[1:]] + [math.inf]
-  return [
-    (phase, [(s, v) for s, v in phase.curve(metric) if s <= end])
-    for phase, end in zip(arm.phases, ends)
-  ]
 
 
 def branches(arm: Arm) -> list[Phase]:
@@ -43,18 +40,18 @@ def branches(arm: Arm) -> list[Phase]:
 def learning_rates(record: RunRecord, arms: Sequence[Arm]) -> Figure:
   """One row for each arm: its learning rate, branches drawn thin."""
   colours = arm_style([arm.name for arm in arms])
-  figure, rows = _rows(len(arms), 0.72, top=0.5)
-  _share_steps(rows, arms)
+  figure, rows = make_rows(len(arms), 0.72, top=0.5)
+  share_steps(rows, arms)
   highest = 0.0
   for arm, axes in zip(arms, rows):
     style = colours[arm.name]
     for phase, points in pieces(arm, 'learning_rate'):
-      axes.plot(*_columns(_entered(record, phase) + points), **style)
+      axes.plot(*columns(_entered(record, phase) + points), **style)
       highest = max([highest, *(value for _, value in points)])
     for branch in branches(arm):
       points = _entered(record, branch) + branch.curve('learning_rate')
-      axes.plot(*_columns(points), color=style['color'], linewidth=0.9)
-    _phase_strip(record, arm, axes)
+      axes.plot(*columns(points), color=style['color'], linewidth=0.9)
+    phase_strip(record, arm, axes)
     axes.yaxis.set_major_locator(MaxNLocator(3))
     axes.set_title(arm.name, pad=19, color=style['color'])
   exponent = math.floor(math.log10(highest)) if highest else 0
@@ -80,8 +77,8 @@ def losses(record: RunRecord, arms: Sequence[Arm]) -> Figure:
   colours = source_style(record.sources)
   height = max(1.35, LINE * len(record.evaluated))
   texts = [f'{source} 0.000' for source in record.evaluated]
-  figure, rows = _rows(len(arms), height, top=0.5, labels=texts)
-  _share_steps(rows, arms)
+  figure, rows = make_rows(len(arms), height, top=0.5, labels=texts)
+  share_steps(rows, arms)
   limits = _limits(record, arms, record.evaluated)
   for arm, axes in zip(arms, rows):
     axes.set_ylim(*limits)
@@ -94,7 +91,7 @@ def losses(record: RunRecord, arms: Sequence[Arm]) -> Figure:
         labels.append((last, text, colours[source]['color']))
     label_ends(axes, labels)
     axes.set_title(arm.name, pad=19)
-    _phase_strip(record, arm, axes)
+    phase_strip(record, arm, axes)
   return figure
 
 
@@ -105,8 +102,8 @@ def losses_by_source(record: RunRecord, arms: Sequence[Arm]) -> Figure | None:
   colours = arm_style([arm.name for arm in arms])
   height = max(1.35, LINE * len(arms))
   texts = [f'{arm.name} 0.000' for arm in arms]
-  figure, rows = _rows(len(record.evaluated), height, top=0.3, labels=texts)
-  _share_steps(rows, arms)
+  figure, rows = make_rows(len(record.evaluated), height, top=0.3, labels=texts)
+  share_steps(rows, arms)
   shared = {
     phase.name
     for i, arm in enumerate(arms)
@@ -154,7 +151,7 @@ def gaps(record: RunRecord, arms: Sequence[Arm]) -> Figure | None:
   row = max(1.5, LINE * lines) + 0.55
   figure = Figure(figsize=(WIDTH, row * down + 0.2))
   grid = figure.subplots(down, 2, squeeze=False, sharey=True)
-  _margins(figure, right=1.45, top=0.3)
+  set_margins(figure, right=1.45, top=0.3)
   figure.subplots_adjust(wspace=0.55, hspace=0.55 / (row - 0.55))
   for axes in grid.flat[len(shown) :]:
     axes.remove()
@@ -169,7 +166,7 @@ def gaps(record: RunRecord, arms: Sequence[Arm]) -> Figure | None:
       points = near if len(near) > 2 else points
       points = [(step - phase.start_step, v - before) for step, v in points]
       points = [(0, 0.0)] + [p for p in points if p[0] > 0]
-      axes.plot(*_columns(points), marker='.', ms=3, **colours[owners[0].name])
+      axes.plot(*columns(points), marker='.', ms=3, **colours[owners[0].name])
       text = ', '.join(arm.name for arm in owners[:2])
       text = shortened(text if len(owners) < 3 else name, 20)
       colour = colours[owners[0].name]['color']
@@ -195,12 +192,12 @@ def _loss_line(axes, arm, source, style, shared=frozenset()) -> None:
   """An arm's loss on a source, and a dot for each model shipped."""
   for phase, points in pieces(arm, VALIDATION + source):
     common = {'color': MUTED} if phase.name in shared else {}
-    axes.plot(*_columns(points), **{**style, **common})
+    axes.plot(*columns(points), **{**style, **common})
   thin = {**style, 'linewidth': 0.8, 'linestyle': '-'}
   for branch in branches(arm):
     common = {'color': MUTED} if branch.name in shared else {}
     points = branch.curve(VALIDATION + source)
-    axes.plot(*_columns(points), **{**thin, **common})
+    axes.plot(*columns(points), **{**thin, **common})
   for ship in arm.ships:
     value = ship.final(source)
     if value is not None:
@@ -222,77 +219,3 @@ def _limits(record, arms, sources) -> tuple[float, float]:
   low, high = min(values, default=0.0), max(values, default=1.0)
   room = 0.06 * (high - low) or 0.1
   return low - room, high + room
-
-
-def _phase_strip(record: RunRecord, arm: Arm, axes: Axes) -> None:
-  """Above the axes: each phase's name, if it fits, and what it reads."""
-  colours = source_style(record.sources)
-  place = axes.get_xaxis_transform()
-  height = axes.get_position().height * axes.figure.get_figheight()
-  above = 0.05 / height
-  first, last = axes.get_xlim()
-  inches = axes.get_position().width * WIDTH / (last - first)
-  ends = [phase.start_step for phase in arm.phases[1:]]
-  for phase, end in zip(arm.phases, [*ends, arm.phases[-1].end_step]):
-    if phase is not arm.phases[0]:
-      axes.axvline(phase.start_step, color=MUTED, linewidth=0.6, alpha=0.6)
-    sources = phase.sources or ('',)
-    width = (end - phase.start_step) / len(sources)
-    for i, source in enumerate(sources):
-      axes.broken_barh(
-        [(phase.start_step + i * width, width)],
-        (1 + above * 0.5, above),
-        color=colours.get(source, {'color': GRID})['color'],
-        transform=place,
-        clip_on=False,
-        linewidth=0,
-      )
-    letters = int(inches * (end - phase.start_step) / LETTER) - 1
-    axes.text(
-      phase.start_step,
-      1 + 2.4 * above,
-      shortened(phase.name, letters) if letters > 5 else '',
-      transform=place,
-      color=MUTED,
-      fontsize=7,
-    )
-
-
-def _rows(count: int, height: float, top: float, labels: Sequence[str] = ()):
-  """A column of axes that share x.
-
-  Args:
-    count: of rows.
-    height: of each, in inches.
-    top: what is left above each, in inches.
-    labels: texts that will stand right of the axes.
-  """
-  total = (height + top + 0.1) * count + 0.35
-  figure = Figure(figsize=(WIDTH, total))
-  rows = figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
-  _margins(figure, 0.2 + 0.068 * max(map(len, labels), default=0), top)
-  figure.subplots_adjust(hspace=(top + 0.1) / height)
-  return figure, rows
-
-
-def _margins(figure: Figure, right: float, top: float) -> None:
-  """Margins in inches."""
-  height = figure.get_figheight()
-  figure.subplots_adjust(
-    left=0.5 / WIDTH,
-    right=1 - right / WIDTH,
-    top=1 - top / height,
-    bottom=0.4 / height,
-  )
-
-
-def _share_steps(rows: Sequence[Axes], arms: Sequence[Arm]) -> None:
-  """The steps that all rows cover, named under the last."""
-  first = min(arm.phases[0].start_step for arm in arms)
-  last = max(ship.end_step for a in arms for ship in (*a.phases, *a.ships))
-  rows[-1].set_xlim(first, max(last, first + 1))
-  rows[-1].set_xlabel('steps along the lineage')
-
-
-def _columns(points: Points) -> tuple[list[int], list[float]]:
-  return [x for x, _ in points], [y for _, y in points]

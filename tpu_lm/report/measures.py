@@ -162,10 +162,12 @@ def _arm(
   losses = [{s: ship.final(s) for s in record.evaluated} for ship in ships]
   reads = [set(phase.sources) for phase in phases]
   entries = [{s: phase.entry(s) for s in record.evaluated} for phase in phases]
+  evaluated = [{s: p.noise(s) for s in record.evaluated} for p in phases]
   noises = [{s: ship.noise(s) for s in record.evaluated} for ship in ships]
   if phases[0].origin:
     entries.insert(0, dict.fromkeys(record.evaluated))
     noises.insert(0, noises[0])
+    evaluated.insert(0, evaluated[0])
     rows.insert(0, phases[0].origin)
     losses.insert(0, {s: phases[0].entry(s) for s in record.evaluated})
     reads.insert(0, set(phases[0].seen))
@@ -180,7 +182,10 @@ def _arm(
     used = [noise[source] for noise in noises[row:]]
     if used[0] == used[-1]:
       return losses[row][source]
-    return entries[row + used.index(used[-1])][source]
+    first = row + used.index(used[-1])
+    # A branch that ships may have other noise than the trunk it left.
+    alike = evaluated[first][source] == used[-1]
+    return entries[first][source] if alike else None
 
   forgetting = {
     source: losses[last][source] - learned(source, row)

@@ -11,6 +11,7 @@ from tpu_lm.report.curves import (
 )
 from tpu_lm.report.diagrams import matrices, tree
 from tpu_lm.report.measures import Arm
+from tpu_lm.report.objectives import objectives
 from tpu_lm.report.record import RunRecord
 from tpu_lm.report.style import drawing, to_svg
 
@@ -48,6 +49,14 @@ KINDS = (
     'tells what was being read, dots are shipped models, thin lines the '
     'branches that lead to them. The first fall of a fresh model is cut off.',
     losses,
+  ),
+  (
+    'objectives',
+    'Loss on every objective',
+    'Where rows of several objectives are read: one row an arm, one line an '
+    'objective, over all sources, in nats a token that is predicted. '
+    'Objectives are no measure of each other: some are easier.',
+    objectives,
   ),
   (
     'losses_by_source',

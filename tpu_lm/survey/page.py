@@ -2,7 +2,7 @@
 
 import io
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from rich.console import Console, Group, RenderableType
@@ -15,7 +15,9 @@ from tpu_lm.checks import UserError
 from tpu_lm.data.contamination import Contamination
 from tpu_lm.data.corpus import Corpus
 from tpu_lm.data.layout import Layout
-from tpu_lm.data.rows import fit_targets, open_rows
+from tpu_lm.data.opened import settled
+from tpu_lm.data.rows import open_rows
+from tpu_lm.data.special_tokens import NAMES
 from tpu_lm.data.store import TokenStore
 from tpu_lm.data.vocabularies.bytes import Bytes
 from tpu_lm.phase import Run
@@ -95,16 +97,22 @@ def survey(
     for phase in reversed(run.phases if run else ()):
       if name in _tasks(corpus, phase.mixture.sources):
         layout, seed = Layout.of(phase, run.model), run.seed
-        noiser = phase.mixture.noise_of(name)
+        layout = settled(corpus, phase.mixture, layout)
+        noiser = phase.mixture.noise_of(name, store.manifest.whole)
     try:
-      layout = fit_targets(layout, [(noiser, store)])
       special = corpus.special_tokens
       reader = open_rows(store, layout, seed, name, noiser, special)
     except UserError as error:
       yield Text(str(error), 'red')
       continue
     batch = reader.read(np.arange(min(rows, reader.rows_per_epoch)))
-    yield from _rows(batch, name, *_decoder(corpus, store))
+    decode, end = _decoder(corpus, store)
+    special = _special(corpus, store)
+    for place in range(len(batch['inputs'])):
+      row = {key: value[place] for key, value in batch.items()}
+      title = f'{name}, row {place}'
+      shown = Row(title, row, decode, end, special, layout.kind)
+      yield Padding(shown, (0, 0, 1, 0))
 
 
 def overlap(
@@ -157,13 +165,15 @@ def _part(title: str, content: RenderableType) -> RenderableType:
   return Group(_heading(title), Padding(content, (0, 0, 1, 0)))
 
 
-def _rows(
-  batch: Mapping[str, np.ndarray], name: str, decode: Decode | None, end: int
-) -> Iterator[RenderableType]:
-  for place in range(len(batch['inputs'])):
-    row = {key: value[place] for key, value in batch.items()}
-    shown = Row(f'{name}, row {place}', row, decode, end)
-    yield Padding(shown, (0, 0, 1, 0))
+def _special(corpus: Corpus, store: TokenStore) -> dict[int, str]:
+  """What the special tokens of a store are called, by number."""
+  try:
+    special = corpus.special_tokens(store)
+  except UserError:
+    return {}  # what ends its documents is not known
+  names = {special.id(name): name for name in NAMES}
+  sentinels = {special.sentinel(i): str(i) for i in range(special.sentinels)}
+  return names | sentinels
 
 
 def _tasks(corpus: Corpus, names: Iterable[str]) -> set[str]:

@@ -13,8 +13,9 @@ from tpu_lm.checks import UserError
 from tpu_lm.data.layout import ENCODER_DECODER, Layout
 from tpu_lm.data.ledger import REPLAY, Ledger, split_key, tokens_of
 from tpu_lm.data.noise.base import Noiser
+from tpu_lm.data.opened import settled
 from tpu_lm.data.row_reader import Rows
-from tpu_lm.data.rows import fit_targets, open_rows
+from tpu_lm.data.rows import open_rows
 from tpu_lm.data.shares import source_of
 from tpu_lm.data.store import TokenStore
 from tpu_lm.phase import Phase, Run
@@ -150,12 +151,13 @@ class _Sources:
       if number > entry.tokens.get(name, 0)
     }
     own = {source_of(name) for name in tokens}
-    noise = {n: phase.mixture.noise_of(n) for n in own}
-    layout = fit_targets(
-      Layout.of(phase, self._run.model),
-      ((noise[name], self._store(name)) for name in own),
-    )
-    rows = {n: self._open(n, layout, noise[n]) for n in own}
+    layout = Layout.of(phase, self._run.model)
+    layout = settled(self._run.corpus, phase.mixture, layout)
+    rows = {}
+    for name in own:
+      whole = self._store(name).manifest.whole
+      noiser = phase.mixture.noise_of(name, whole)
+      rows[name] = self._open(name, layout, noiser)
     return [
       self._reading(name, tokens[name], sum(tokens.values()), rows, end)
       for name in sorted(tokens, key=lambda n: (n.startswith(REPLAY), n))

@@ -1,6 +1,6 @@
 """Tokens as text, one by one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -12,7 +12,12 @@ _LONGEST = 8  # tokens that may make up one character
 _SIGNS = {'\n': '↵', '\t': '⇥', '\r': '␍'}
 
 
-def spell(decode: Decode | None, tokens: Sequence[int], end: int) -> list[str]:
+def spell(
+  decode: Decode | None,
+  tokens: Sequence[int],
+  end: int,
+  special: Mapping[int, str] | None = None,
+) -> list[str]:
   """Spells each token so that a row of them reads as the text.
 
   A character made of several tokens (bytes of an emoji) is spelled by the
@@ -24,12 +29,15 @@ def spell(decode: Decode | None, tokens: Sequence[int], end: int) -> list[str]:
       and tokens are spelled by number.
     tokens: of a row.
     end: the token that ends a document.
+    special: tokens that are no text, and what they are called.
 
   Returns:
     As many strings as there are tokens.
   """
+  signs = {number: f'<{name}>' for number, name in (special or {}).items()}
+  signs[end] = END
   if decode is None:
-    return [END if token == end else f'{token} ' for token in tokens]
+    return [signs.get(token, f'{token} ') for token in tokens]
   spelled: list[str] = []
   before: list[int] = []  # finished tokens: what comes may depend on them
   group: list[int] = []
@@ -39,8 +47,8 @@ def spell(decode: Decode | None, tokens: Sequence[int], end: int) -> list[str]:
 
   for token in tokens:
     spelled.append('')
-    if token == end:
-      spelled[-1] = _plain(text_of(group)) + END
+    if token in signs:
+      spelled[-1] = _plain(text_of(group)) + signs[token]
       before, group = [], []
       continue
     group.append(token)

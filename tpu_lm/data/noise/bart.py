@@ -37,6 +37,7 @@ class Bart(Corruption):
     key, functions = 'Bart.functions', self.functions
     check_all(key, functions, Corruption, 'noisers of a clean text')
     require(len(functions) > 0, key, functions, 'must not be empty')
+    object.__setattr__(self, 'functions', tuple(functions))  # gin's are lists
 
   @property
   def names(self) -> tuple[str, ...]:

@@ -50,6 +50,7 @@ class Entities(Units):
   def __post_init__(self):
     key = 'Entities.classes'
     check_all(key, self.classes, str, 'names of classes')
+    object.__setattr__(self, 'classes', tuple(self.classes))  # gin's are lists
     good = isinstance(self.lexicon, str)
     require(good, KEY, self.lexicon, "must be a path, or '' for none")
     good = isinstance(self.whole, bool)

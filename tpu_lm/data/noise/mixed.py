@@ -40,7 +40,7 @@ class Part:
     require(good, 'Part.label', self.label, 'must be a string')
 
 
-class Mixture(PairNoiser):
+class Parts(PairNoiser):
   """What `Mixed` and the presets share.
 
   All rows are of one length, the longest that fits for every part, so parts
@@ -119,7 +119,7 @@ class Mixture(PairNoiser):
 
 
 @dataclasses.dataclass(frozen=True)
-class Mixed(Mixture):
+class Mixed(Parts):
   """A mixture of any noisers.
 
   Attributes:
@@ -131,6 +131,7 @@ class Mixed(Mixture):
   def __post_init__(self):
     check_all('Mixed.parts', self.parts, Part, 'Part objects')
     require(len(self.parts) > 0, 'Mixed.parts', self.parts, 'must not be empty')
+    object.__setattr__(self, 'parts', tuple(self.parts))  # gin's are lists
 
 
 def _labels(part: Part) -> tuple[str, ...]:

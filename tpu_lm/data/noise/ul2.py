@@ -7,7 +7,7 @@ import dataclasses
 import functools
 
 from tpu_lm.checks import check_number, require
-from tpu_lm.data.noise.mixed import Mixture, Part
+from tpu_lm.data.noise.mixed import Part, Parts
 from tpu_lm.data.noise.prefix import Prefix
 from tpu_lm.data.noise.span_corruption import SpanCorruption
 
@@ -28,7 +28,7 @@ GROUPS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class UL2(Mixture):
+class UL2(Parts):
   """Seven denoisers (Tay et al. 2022, arXiv:2205.05131, section 3.1).
 
   R: short spans, little noise; X: long spans or much noise; S: the last
