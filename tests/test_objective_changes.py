@@ -20,6 +20,7 @@ from tpu_lm.data.noise.code_switch import CodeSwitch
 from tpu_lm.data.noise.mixed import Mixed, Part
 from tpu_lm.data.noise.prefix import Prefix
 from tpu_lm.data.noise.span_corruption import SpanCorruption
+from tpu_lm.data.vocabularies.bytes import Bytes
 from tpu_lm.evals.translation import Translation
 from tpu_lm.interrupt import Interrupted
 from tpu_lm.loop import train
@@ -278,6 +279,10 @@ def test_translations_are_scored_at_the_end(tmp_path):
     schedule=Constant(rate=1e-2),
   )
   run = run_of(tmp_path, ENCODER_DECODER, pairs)
+  with pytest.raises(UserError, match='pairs'):  # nothing decodes its tokens
+    prepare.prepare(run, tmp_path / 'run')
+  corpus = dataclasses.replace(run.corpus, vocabulary=Bytes())
+  run = dataclasses.replace(run, corpus=corpus)
   train(run, tmp_path / 'run')
   found = metrics(tmp_path / 'run')
   # One pair, learned by heart: four letters, so BLEU of one word.
