@@ -72,6 +72,20 @@ def test_sizes(name):
   assert count(params) == SIZES[name]
 
 
+@pytest.mark.parametrize(
+  ('run', 'parameters'),
+  [
+    ('t5_small', 76_961_152),  # as published
+    ('bart_base', 139_420_416 - 2 * 2 * 768),  # without two unused positions
+    ('bert_base', 109_514_298 - 2 * 768),  # without kinds of sentences
+  ],
+)
+def test_published_sizes(run, parameters):
+  model = config.load([str(CONFIGS / 'runs' / f'{run}.gin')]).run.model
+  params = jax.eval_shape(model.init, jax.random.key(0))
+  assert count(params) == parameters
+
+
 def test_all_sizes_are_tested():
   shipped = {p.stem for p in (CONFIGS / 'models').glob('decoder_*.gin')}
   assert shipped == {f'decoder_{name}' for name in SIZES}

@@ -224,6 +224,17 @@ def test_a_decoder_sees_its_own_document_in_the_encoder(name, made):
   assert np.all(np.any(before[:, 5:15] != after[:, 5:15], axis=-1))
 
 
+@pytest.mark.parametrize('name', TWO_SIDED)
+def test_a_document_without_a_source_sees_no_others(name, made):
+  model, batch = MODELS[name], tiny.batch()
+  segments = batch['encoder_segments'].copy()
+  segments[:, :7] = 3  # the first document's source is another's
+  batch |= {'encoder_segments': segments}
+  before = apply(model, made(model), batch)
+  after = apply(model, made(model), changed(batch, 'encoder_inputs', 3))
+  np.testing.assert_array_equal(before, after)
+
+
 def test_no_leak_across_documents(model, made):
   batch = tiny.batch()
   before = apply(model, made(model), batch)
@@ -348,6 +359,15 @@ def test_dropout_is_drawn_by_its_key(kind, made):
   np.testing.assert_array_equal(one, again)
   assert np.abs(one - other).mean() > 0.1
   assert np.abs(one - plain).mean() > 0.1
+
+
+def test_queries_begin_small_where_logits_are_not_scaled():
+  params = [
+    tiny.decoder(attention=Attention(scale=scale)).init(jax.random.key(0))
+    for scale in (None, 1.0)
+  ]
+  first, second = (p['layers']['attention']['query'] for p in params)
+  np.testing.assert_allclose(second, first * 8**-0.5, rtol=1e-6)
 
 
 def test_dropout_keeps_means():

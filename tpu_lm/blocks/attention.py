@@ -178,10 +178,17 @@ class AttentionLayer(nnx.Module):
     rngs: nnx.Rngs,
   ):
     into = embed**-0.5
+    # Queries begin so small that logits have unit variance at any scale (T5
+    # has 1, and divides the deviation instead).
+    to_query = (
+      into if spec.scale is None else into * head_dim**-0.5 / spec.scale
+    )
     query_shape, query_axes = (heads, head_dim), (HEADS, HEAD_DIM)
     kv_shape, kv_axes = (kv_heads, head_dim), (KV_HEADS, HEAD_DIM)
     self.spec = spec
-    self.query = normal(rngs, (embed, *query_shape), (EMBED, *query_axes), into)
+    self.query = normal(
+      rngs, (embed, *query_shape), (EMBED, *query_axes), to_query
+    )
     self.key = normal(rngs, (embed, *kv_shape), (EMBED, *kv_axes), into)
     self.value = normal(rngs, (embed, *kv_shape), (EMBED, *kv_axes), into)
     out_shape, out_axes = (*query_shape, embed), (*query_axes, EMBED)

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from tpu_lm import shapes
@@ -125,9 +126,12 @@ class Layer(nnx.Module):
       )
 
     def cross_attention(x):
-      return self.cross_attention(
+      out_BSD = self.cross_attention(
         x, view.encoded_BED, view.cross_mask, rate=rate, key=key_of(1)
       )
+      # A softmax over nothing would be a mean of other documents.
+      seen_BS1 = jnp.any(view.cross_mask, axis=-1)[:, 0, 0, :, None]
+      return jnp.where(seen_BS1, out_BSD, 0)
 
     def feed_forward(x):
       return self.feed_forward(x, rate, key_of(2))
