@@ -150,7 +150,7 @@ def test_the_second_of_two_builders_waits_and_reads(tmp_path, expected):
 
 
 def test_a_stopped_build_stops_its_workers(tmp_path):
-  builder = start_builder(tmp_path, 0.05, 2)
+  builder = start_builder(tmp_path, 0.15, 2)
   wait_until(lambda: pieces(tmp_path))
   builder.send_signal(signal.SIGINT)
   told = builder.communicate(timeout=20)[1]

@@ -67,6 +67,9 @@ def a_tree(run_folder, base='base', **facts):
 
 def test_the_page_holds_every_picture_and_table(run_folder):
   folder = a_tree(run_folder, parameters=1_017_344)
+  for name, values in {'R 3 0.15': [9.0, 5.0], 'S': [5.0, 4.5]}.items():
+    metric = f'validation/objective/{name}'
+    folder.series('next_plain', metric, 100, 100, values)
   (folder.path / 'config.gin').write_text('AdamW.b1 = 0.9 # <&>')
   (folder.path / 'parameters.txt').write_text('total 1,017,344')
   page = report.write_report(folder.path)
@@ -78,6 +81,9 @@ def test_the_page_holds_every_picture_and_table(run_folder):
     assert (page.parent / f'{name}.svg').read_text().startswith('<svg')
   assert reader.tags.count('table') == 4
   assert 'python 75%, prose again 25%' in text
+  objectives = (page.parent / 'objectives.svg').read_text()
+  assert 'R 3 0.15 5.000' in objectives and 'S 4.500' in objectives
+  assert 'next_replay' not in objectives  # it has one objective
   assert 'AdamW.b1 = 0.9 # <&>' in text
   assert 'total 1,017,344' in text
   assert 'script' not in reader.tags
