@@ -128,3 +128,17 @@ def test_a_parent_elsewhere_is_named(run_folder):
 def test_without_any_evaluation_nothing_is_claimed(run_folder):
   text = say(run_folder().phase('base'))
   assert 'nats' not in text
+
+
+def test_a_change_of_the_objective_is_told(run_folder):
+  spans, prefix = {'class': 'SpanCorruption'}, {'class': 'Prefix'}
+  folder = run_folder()
+  folder.phase('one', prose=[5.0, 2.0], python=[5.0, 4.0], noise=spans)
+  folder.phase('two', 'one', prose=[3.5, 3.0], python=[4.5, 4.0], noise=prefix)
+  text = say(folder)
+  assert 'The objective changed with two' in text
+  assert 'from 2.000' not in text  # under the other objective
+  same = run_folder()
+  same.phase('one', prose=[5.0, 2.0], noise=spans)
+  same.phase('two', 'one', prose=[2.0, 1.5], noise=spans)
+  assert 'objective changed' not in say(same)

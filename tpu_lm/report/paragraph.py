@@ -22,7 +22,7 @@ def paragraph(record: RunRecord, arms: Sequence[Arm]) -> str:
     sentences += [_course(arms[0]), _since_own_stage(arms[0])]
   else:
     sentences += [_ranking(arms), _forgetting(arms), _replay(arms)]
-  sentences += [_gap(arms), _seed(record, arms)]
+  sentences += [_noise(record), _gap(arms), _seed(record, arms)]
   return ' '.join(sentence for sentence in sentences if sentence)
 
 
@@ -76,7 +76,11 @@ def _course(arm: Arm) -> str:
     since = 'the start'
     base = {source: arm.phases[0].entry(source) for source in arm.own}
   pairs = {s: (base[s], arm.final[s]) for s in arm.own}
-  pairs = {s: pair for s, pair in pairs.items() if None not in pair}
+  pairs = {
+    s: pair
+    for s, pair in pairs.items()
+    if None not in pair and arm.phases[0].noise(s) == arm.ships[-1].noise(s)
+  }
   if not pairs:
     return ''
   if len(pairs) > FEW:
@@ -85,6 +89,25 @@ def _course(arm: Arm) -> str:
     since += ', at the extremes'
   parts = [_change(s, *pair) for s, pair in pairs.items()]
   return f'From {since}, the loss {listed(parts)}.'
+
+
+def _noise(record: RunRecord) -> str:
+  """Says so where a phase has other noise than its parent."""
+  changed = [
+    phase.name
+    for phase in record.phases.values()
+    if phase.parent
+    and any(
+      phase.noise(s) != record.phases[phase.parent].noise(s)
+      for s in record.evaluated
+    )
+  ]
+  if not changed:
+    return ''
+  return (
+    f'The objective changed with {listed(changed)}: losses before and after are'
+    ' no measure of each other, and forgetting is measured from the entry.'
+  )
 
 
 def _change(source: str, first: float, last: float) -> str:

@@ -80,7 +80,7 @@ KINDS = (
     'Rows are the models that an arm shipped, in order; columns are sources. '
     'Darker is further above the lowest loss of any model on that source. A '
     'frame marks the stage that brought the source: what darkens below it is '
-    'forgotten.',
+    'forgotten, where the objective has not changed.',
     matrices,
   ),
   (
