@@ -17,9 +17,11 @@ from tpu_lm.data.sources.files import Files
 from tpu_lm.data.storage import open_folder
 from tpu_lm.data.store import MANIFEST, TokenStore
 
-# A process that builds, as a user's would be.
+# A process that builds, as a user's would be: listening to Ctrl-C even where
+# these tests run in the background of a script, which deafens its children.
 BUILDER = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from tests.data.numbers_recipe import Numbers
 from tpu_lm.data.build import build_store
 folder, seconds, processes = sys.argv[1:]
@@ -150,7 +152,7 @@ def test_the_second_of_two_builders_waits_and_reads(tmp_path, expected):
 
 
 def test_a_stopped_build_stops_its_workers(tmp_path):
-  builder = start_builder(tmp_path, 0.15, 2)
+  builder = start_builder(tmp_path, 0.05, 2)
   wait_until(lambda: pieces(tmp_path))
   builder.send_signal(signal.SIGINT)
   told = builder.communicate(timeout=20)[1]
