@@ -14,6 +14,12 @@ def test_named_paths():
   assert list(tree.named_paths(TREE)) == ['a/kernel', 'a/scale', 'b']
 
 
+def test_nested_is_the_way_back():
+  back = tree.nested(tree.named_paths(TREE))
+  assert jax.tree.structure(back) == jax.tree.structure(TREE)
+  assert back['a']['scale'] is TREE['a']['scale']
+
+
 def test_mask_covers_what_matches():
   got = tree.mask(TREE, ['kernel$', '^b'], 'Key')
   assert got == {'a': {'kernel': True, 'scale': False}, 'b': True}

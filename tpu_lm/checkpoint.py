@@ -127,6 +127,19 @@ class Checkpoints:
     saved = ocp.checkpointables_metadata(self._path(step)).metadata[name]
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), saved)
 
+  def load_some(self, step: int, name: str, target: Tree) -> Tree:
+    """Loads some of the arrays of one part: those that `target` has.
+
+    Args:
+      step: a step of `steps()`.
+      name: of the part, such as `params`.
+      target: `jax.ShapeDtypeStruct`s with shardings, their names, shapes and
+        dtypes among those of `shapes`.
+    """
+    some = ocp.options.PyTreeOptions.Loading(partial_load=True)
+    with ocp.Context(pytree_options=ocp.options.PyTreeOptions(loading=some)):
+      return ocp.load_checkpointables(self._path(step), {name: target})[name]
+
   def check(self, step: int, targets: dict[str, Tree]) -> None:
     """UserError unless the checkpoint holds the names, shapes and dtypes."""
     path = self._path(step)

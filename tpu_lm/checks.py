@@ -43,10 +43,11 @@ def check_number(
   least: float = -math.inf,
   above: float = -math.inf,
   below: float = math.inf,
+  most: float = math.inf,
 ) -> None:
   """Raises `UserError` unless `value` is a finite number within the bounds."""
-  good = is_number(value) and above < value < below and value >= least
-  bounds = {'at least': least, 'above': above, 'below': below}
+  good = is_number(value) and above < value < below and least <= value <= most
+  bounds = {'at least': least, 'above': above, 'below': below, 'at most': most}
   told = ' and '.join(
     f'{word} {bound}' for word, bound in bounds.items() if math.isfinite(bound)
   )

@@ -16,7 +16,7 @@ from tpu_lm.phase import Phase, Run
 from tpu_lm.sharding import state_shardings
 from tpu_lm.stages import Stage
 from tpu_lm.state import TrainState, init_state
-from tpu_lm.tree import Tree, map_named, named_paths
+from tpu_lm.tree import Tree, map_named, named_paths, nested
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,18 +137,17 @@ def _taken(stage: Stage, target: Tree) -> dict[str, jax.Array]:
   checkpoints, step = _parent_checkpoints(stage), stage.parent.step
   saved = checkpoints.shapes(step, 'params')
   pairs = stage.phase.warm_start.pairs(target, saved)
-  own = {match: name for name, match in pairs.items()}
   places = {name: leaf.sharding for name, leaf in named_paths(target).items()}
-  copied = jax.sharding.NamedSharding(
-    next(iter(places.values())).mesh, jax.sharding.PartitionSpec()
-  )
-  wanted = map_named(
-    lambda name, leaf: jax.ShapeDtypeStruct(
-      leaf.shape, leaf.dtype, sharding=places.get(own.get(name), copied)
-    ),
-    saved,
-  )
-  loaded = named_paths(checkpoints.load(step, {'params': wanted})['params'])
+  leaves = named_paths(saved)
+  # What is taken to two places comes with the sharding of the last.
+  wanted = {
+    match: jax.ShapeDtypeStruct(
+      leaves[match].shape, leaves[match].dtype, sharding=places[name]
+    )
+    for name, match in pairs.items()
+  }
+  found = checkpoints.load_some(step, 'params', nested(wanted))
+  loaded = named_paths(found)
   return {name: loaded[match] for name, match in pairs.items()}
 
 

@@ -16,7 +16,6 @@ from tpu_lm.data.opened import settled, tasks_of
 from tpu_lm.data.rows import open_rows
 from tpu_lm.optimizers.carry import carry
 from tpu_lm.phase import Phase, Run
-from tpu_lm.shapes import BATCH_KEYS
 from tpu_lm.sharding import check_rows
 from tpu_lm.stages import Stage, lay_out
 from tpu_lm.tree import Tree, count, named_paths
@@ -119,16 +118,8 @@ def _check_store(run: Run, phase: Phase, source: str, split: str) -> None:
 @functools.cache
 def _check_shapes(model, layout: Layout) -> None:
   """Runs a model on shapes alone: rows longer than its positions show here."""
-  sides = ('inputs', 'segments', 'positions', 'prefix')
-  lengths = dict.fromkeys(sides, layout.targets)
-  sides = ('encoder_inputs', 'encoder_segments', 'encoder_positions')
-  lengths |= dict.fromkeys(sides, layout.length)
-  batch = {
-    key: jax.ShapeDtypeStruct((1, length), BATCH_KEYS[key].dtype)
-    for key, length in lengths.items()
-  }
   params = jax.eval_shape(model.init, jax.random.key(0))
-  jax.eval_shape(model.apply, params, batch)
+  jax.eval_shape(model.apply, params, layout.empty())
 
 
 def _check_noise_names(phase: Phase, known: list[str]) -> None:

@@ -32,6 +32,18 @@ def named_paths(tree: Tree, is_leaf: IsLeaf = None) -> dict[str, Any]:
   return {path_name(path): leaf for path, leaf in leaves}
 
 
+def nested(leaves: dict[str, Any]) -> Tree:
+  """Nested dicts of leaves by 'a/b/c' name: the inverse of `named_paths`."""
+  tree: Tree = {}
+  for name, leaf in leaves.items():
+    *folders, last = name.split('/')
+    inner = tree
+    for folder in folders:
+      inner = inner.setdefault(folder, {})
+    inner[last] = leaf
+  return tree
+
+
 def map_named(
   function: Callable[..., Any], tree: Tree, *rest: Tree, is_leaf: IsLeaf = None
 ) -> Tree:

@@ -17,9 +17,7 @@ class Embedding(nnx.Module):
   """A table of token vectors, which may also read the logits (tied)."""
 
   def __init__(self, vocabulary: int, embed: int, rngs: nnx.Rngs):
-    # Deviation D^-0.5 gives tied logits of unit variance at the start.
-    shape, axes = (vocabulary, embed), (VOCAB, EMBED)
-    self.table = normal(rngs, shape, axes, embed**-0.5)
+    self.table = token_table(vocabulary, embed, rngs)
 
   def encode(self, tokens_BS: jax.Array, dtype) -> jax.Array:
     """i32[B, S] -> [B, S, D] in `dtype`."""
@@ -28,13 +26,25 @@ class Embedding(nnx.Module):
 
   def logits(self, x_BSD: jax.Array) -> jax.Array:
     """[B, S, D] -> f32[B, S, V]."""
-    logits_BSV = jnp.einsum(
-      'BSD,VD->BSV',
-      x_BSD,
-      self.table[...].astype(x_BSD.dtype),
-      preferred_element_type=jnp.float32,
-    )
-    return constrain(logits_BSV, BATCH, SEQUENCE, VOCAB)
+    return read_logits(self.table, x_BSD)
+
+
+def token_table(vocabulary: int, embed: int, rngs: nnx.Rngs) -> nnx.Param:
+  """Fresh vectors of tokens, f32[V, D]."""
+  # Deviation D^-0.5 gives logits of unit variance at the start.
+  shape, axes = (vocabulary, embed), (VOCAB, EMBED)
+  return normal(rngs, shape, axes, embed**-0.5)
+
+
+def read_logits(table: nnx.Param, x_BSD: jax.Array) -> jax.Array:
+  """[B, S, D] and a table [V, D] -> f32[B, S, V]."""
+  logits_BSV = jnp.einsum(
+    'BSD,VD->BSV',
+    x_BSD,
+    table[...].astype(x_BSD.dtype),
+    preferred_element_type=jnp.float32,
+  )
+  return constrain(logits_BSV, BATCH, SEQUENCE, VOCAB)
 
 
 @dataclasses.dataclass(frozen=True)

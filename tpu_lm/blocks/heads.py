@@ -1,14 +1,14 @@
 """From the last layer to logits."""
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from tpu_lm.blocks.activations import ACTIVATIONS, check_activation
-from tpu_lm.blocks.embeddings import Embedding
+from tpu_lm.blocks.embeddings import Embedding, read_logits, token_table
 from tpu_lm.blocks.norms import Layer
 from tpu_lm.blocks.parameter import normal, project, zeros
 from tpu_lm.checks import check_number, require
@@ -48,9 +48,14 @@ class Tied:
     if self.softcap is not None:
       check_number('Tied.softcap', self.softcap, above=0)
 
-  def make(self, vocabulary: int, embed: int, rngs: nnx.Rngs) -> Head | None:
-    """The head's own parameters; None where there are none."""
-    return Head(bias=zeros((vocabulary,), (VOCAB,))) if self.bias else None
+  @property
+  def has_parameters(self) -> bool:
+    """Whether there is anything for `make` to make."""
+    return self.bias
+
+  def make(self, vocabulary: int, embed: int, rngs: nnx.Rngs) -> Head:
+    """The head's own parameters."""
+    return Head(bias=zeros((vocabulary,), (VOCAB,)))
 
   def logits(
     self, head: Head | None, embedding: Embedding, x_BSD: jax.Array
@@ -77,6 +82,8 @@ class Separate:
   bias: bool = False
   softcap: float | None = None
 
+  has_parameters: ClassVar[bool] = True
+
   def __post_init__(self):
     good = type(self.bias) is bool
     require(good, 'Separate.bias', self.bias, 'must be a bool')
@@ -85,7 +92,7 @@ class Separate:
 
   def make(self, vocabulary: int, embed: int, rngs: nnx.Rngs) -> Head:
     """The head's own parameters."""
-    parameters = {'table': Embedding(vocabulary, embed, rngs).table}
+    parameters = {'table': token_table(vocabulary, embed, rngs)}
     if self.bias:
       parameters['bias'] = zeros((vocabulary,), (VOCAB,))
     return Head(**parameters)
@@ -94,7 +101,7 @@ class Separate:
     self, head: Head, embedding: Embedding, x_BSD: jax.Array
   ) -> jax.Array:
     """[B, S, D] -> f32[B, S, V]."""
-    logits_BSV = Embedding.logits(head, x_BSD)
+    logits_BSV = read_logits(head.table, x_BSD)
     if self.bias:
       logits_BSV += head.bias[...]
     return capped(logits_BSV, self.softcap)
@@ -114,6 +121,8 @@ class MaskedLM:
 
   activation: str = 'gelu'
   norm: Any = Layer()
+
+  has_parameters: ClassVar[bool] = True
 
   def __post_init__(self):
     check_activation('MaskedLM.activation', self.activation)

@@ -8,42 +8,8 @@ from flax import nnx
 
 from tpu_lm import shapes
 from tpu_lm.blocks.activations import dropout
-from tpu_lm.blocks.attention import Attention, AttentionLayer, within
-from tpu_lm.blocks.feed_forward import FeedForward
-from tpu_lm.blocks.residual import Pre
+from tpu_lm.blocks.attention import AttentionLayer, within
 from tpu_lm.sharding import constrain
-
-
-class LayerSpec(NamedTuple):
-  """The sizes and blocks of a stack's layers.
-
-  Attributes:
-    layers: L, which sets how large outputs begin.
-    embed: D.
-    heads: H.
-    kv_heads: N.
-    head_dim: K.
-    mlp: F.
-    norm: of `norms`.
-    attention: see there.
-    feed_forward: see there.
-    residual: of `residual`.
-    cross: whether it looks at an encoder.
-    dropout: share of values dropped in training.
-  """
-
-  layers: int
-  embed: int
-  heads: int
-  kv_heads: int
-  head_dim: int
-  mlp: int
-  norm: Any
-  attention: Attention
-  feed_forward: FeedForward
-  residual: Pre
-  cross: bool
-  dropout: float
 
 
 class View(NamedTuple):
@@ -65,33 +31,40 @@ class View(NamedTuple):
 
 
 class Layer(nnx.Module):
-  """Sublayers around the residual stream, joined as the residual says."""
+  """Sublayers around the residual stream, joined as the residual says.
 
-  def __init__(self, spec: LayerSpec, rngs: nnx.Rngs):
-    self.spec = spec
+  Args:
+    model: has the sizes and the blocks, see `models/transformer.py`.
+    layers: how many the stack has, which sets how large outputs begin.
+    cross: whether it looks at an encoder.
+    rngs: keys of the initial values.
+  """
+
+  def __init__(self, model: Any, layers: int, cross: bool, rngs: nnx.Rngs):
+    self.model = model
     self.sublayers = (
       ('attention', 'cross_attention', 'feed_forward')
-      if spec.cross
+      if cross
       else ('attention', 'feed_forward')
     )
     # Each layer adds so often to the residual stream; scaling what it adds by
     # 1/sqrt(additions) keeps the stream's variance at 1 (Radford et al. 2019).
-    shrink = (len(self.sublayers) * spec.layers) ** -0.5
-    sizes = spec.embed, spec.heads, spec.kv_heads, spec.head_dim
-    out_stddev = shrink * (spec.heads * spec.head_dim) ** -0.5
+    shrink = (len(self.sublayers) * layers) ** -0.5
+    sizes = model.embed, model.heads, model.kv_heads, model.head_dim
+    out_stddev = shrink * (model.heads * model.head_dim) ** -0.5
     self.attention = AttentionLayer(
-      spec.attention, *sizes, spec.norm, out_stddev, rngs
+      model.attention, *sizes, model.norm, out_stddev, rngs
     )
-    if spec.cross:
+    if cross:
       self.cross_attention = AttentionLayer(
-        spec.attention, *sizes, spec.norm, out_stddev, rngs
+        model.attention, *sizes, model.norm, out_stddev, rngs
       )
-    self.feed_forward = spec.feed_forward.make(
-      spec.embed, spec.mlp, shrink * spec.mlp**-0.5, rngs
+    self.feed_forward = model.feed_forward.make(
+      model.embed, model.mlp, shrink * model.mlp**-0.5, rngs
     )
-    self.norm_names = spec.residual.norms(self.sublayers)
+    self.norm_names = model.residual.norms(self.sublayers)
     for name in self.norm_names:
-      setattr(self, name, spec.norm.make(spec.embed))
+      setattr(self, name, model.norm.make(model.embed))
 
   def __call__(
     self,
@@ -108,7 +81,7 @@ class Layer(nnx.Module):
       window: i32[], of this layer's self-attention; None: unlimited.
       key: of this layer's dropout; None: nothing is dropped.
     """
-    rate = self.spec.dropout
+    rate = self.model.dropout
 
     def key_of(place: int) -> jax.Array | None:
       return None if key is None else jax.random.fold_in(key, place)
@@ -148,5 +121,5 @@ class Layer(nnx.Module):
       for place, name in enumerate(self.sublayers)
     }
     norms = {name: getattr(self, name) for name in self.norm_names}
-    x_BSD = self.spec.residual.run(x_BSD, sublayers, norms)
+    x_BSD = self.model.residual.run(x_BSD, sublayers, norms)
     return constrain(x_BSD, shapes.BATCH, shapes.SEQUENCE, shapes.EMBED)

@@ -6,6 +6,7 @@ and keys (`angles`) or on the attention logits (`bias`).
 
 import dataclasses
 import math
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -26,11 +27,13 @@ class Table(nnx.Module):
 
 @dataclasses.dataclass(frozen=True)
 class NoPositions:
-  """None: a causal mask alone tells a decoder the order (Haviv et al. 2022)."""
+  """None: a causal mask alone tells a decoder the order (Haviv et al. 2022).
 
-  def make(self, embed: int, heads: int, rngs: nnx.Rngs) -> Table | None:
-    """The parameters; None where there are none."""
-    return None
+  What the other kinds have besides: those with `has_table` a method `make`,
+  (embed, heads, rngs) -> `Table`.
+  """
+
+  has_table: ClassVar[bool] = False
 
   def check(self, head_dim: int) -> None:
     """Raises UserError if heads of this width can't be turned."""
@@ -70,9 +73,7 @@ class Rotary(NoPositions):
 
   def __post_init__(self):
     check_number('Rotary.base', self.base, above=0)
-    check_number('Rotary.fraction', self.fraction, above=0)
-    good = self.fraction <= 1
-    require(good, 'Rotary.fraction', self.fraction, 'must be at most 1')
+    check_number('Rotary.fraction', self.fraction, above=0, most=1)
 
   def check(self, head_dim: int) -> None:
     """Raises UserError if heads of this width can't be turned."""
@@ -97,12 +98,14 @@ class Learned(NoPositions):
 
   length: int
 
+  has_table: ClassVar[bool] = True
+
   def __post_init__(self):
     good = type(self.length) is int and self.length > 0
     require(good, 'Learned.length', self.length, 'must be a positive int')
 
   def make(self, embed: int, heads: int, rngs: nnx.Rngs) -> Table:
-    """See `NoPositions`."""
+    """The table's first values."""
     # 0.02 as in GPT-2 and BERT: small beside the token vectors.
     return Table(normal(rngs, (self.length, embed), (POSITIONS, EMBED), 0.02))
 
@@ -162,6 +165,8 @@ class Relative(NoPositions):
   buckets: int = 32
   max_distance: int = 128
 
+  has_table: ClassVar[bool] = True
+
   def __post_init__(self):
     good = type(self.buckets) is int and self.buckets >= 4
     good = good and self.buckets % 4 == 0
@@ -173,7 +178,7 @@ class Relative(NoPositions):
     require(good, 'Relative.max_distance', distance, must)
 
   def make(self, embed: int, heads: int, rngs: nnx.Rngs) -> Table:
-    """See `NoPositions`."""
+    """The table's first values."""
     shape = self.buckets, heads
     return Table(normal(rngs, shape, (BUCKETS, HEADS), embed**-0.5))
 

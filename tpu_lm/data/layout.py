@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any
 
+import numpy as np
+
 from tpu_lm.checks import nearest, require
 
 DECODER = 'decoder'
@@ -58,6 +60,20 @@ class Layout:
       target_length=phase.target_length,
       mask_documents=phase.mask_documents,
     )
+
+  def empty(self) -> dict[str, np.ndarray]:
+    """A batch of one row of padding: what a model reads, to look at shapes."""
+    sides = {'': self.targets}
+    if self.two_sided:
+      sides['encoder_'] = self.length
+    keys = {
+      f'{side}{key}': length
+      for side, length in sides.items()
+      for key in ('inputs', 'segments', 'positions')
+    }
+    if self.kind == PREFIX_DECODER:
+      keys['prefix'] = self.length
+    return {key: np.zeros((1, n), np.int32) for key, n in keys.items()}
 
   @property
   def targets(self) -> int:

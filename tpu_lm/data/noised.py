@@ -5,8 +5,14 @@ import numpy as np
 from tpu_lm.checks import UserError
 from tpu_lm.data import placing
 from tpu_lm.data.group_order import mix
-from tpu_lm.data.layout import ENCODER, Layout
-from tpu_lm.data.noise.base import MaskNoiser, PairNoiser, TextNoiser, longest
+from tpu_lm.data.layout import Layout
+from tpu_lm.data.noise.base import (
+  MaskNoiser,
+  Noiser,
+  PairNoiser,
+  TextNoiser,
+  longest,
+)
 from tpu_lm.data.permutation import reshuffle, stable_hash
 from tpu_lm.data.row_reader import Rows
 from tpu_lm.data.special_tokens import Special
@@ -146,24 +152,13 @@ def targets_needed(noiser: PairNoiser, length: int) -> int:
   return noiser.sizes(most)[1] + 1 if most else length
 
 
-def check_kind(noiser: object, layout: Layout) -> None:
+def check_kind(noiser: Noiser, layout: Layout) -> None:
   """Raises UserError unless a noiser suits the layout."""
-  for kind, wanted in (
-    (MaskNoiser, 'an encoder'),
-    (TextNoiser, 'a decoder'),
-    (PairNoiser, 'a decoder or an encoder-decoder'),
-  ):
-    if isinstance(noiser, kind):
-      suits = {
-        MaskNoiser: layout.kind == ENCODER,
-        TextNoiser: layout.kind != ENCODER and not layout.two_sided,
-        PairNoiser: layout.kind != ENCODER,
-      }[kind]
-      if not suits:
-        raise UserError(
-          f'{type(noiser).__name__} is for {wanted}, and the model is of the'
-          f' kind {layout.kind!r}'
-        )
+  if layout.kind not in noiser.layouts:
+    raise UserError(
+      f'{type(noiser).__name__} is for models of the kind'
+      f' {" or ".join(noiser.layouts)}, not {layout.kind}'
+    )
 
 
 def row_keys(cursors: np.ndarray, seed: int, name: str) -> np.ndarray:

@@ -48,7 +48,7 @@ class PairRows(WholeDocuments):
         f'{where}: its examples have no inputs apart from their targets, so'
         ' there is nothing for an encoder to read'
       )
-    self._split = _first_losses(store)
+    self._split = first_losses(store)
     targets = np.diff(store.offsets) - self._split
     room = max(layout.length, layout.targets)
     read = -(-(self._split + 1) * room // layout.length)
@@ -126,7 +126,7 @@ def _laid(
   return result
 
 
-def _first_losses(store: TokenStore) -> np.ndarray:
+def first_losses(store: TokenStore) -> np.ndarray:
   """Tokens before the first that carries loss, i64[documents]."""
   offsets = np.asarray(store.offsets)
   first = np.diff(offsets)  # where none does

@@ -18,15 +18,11 @@ class Prefetch:
   An error is raised by the `next` that needs the batch, not before.
 
   Attributes:
-    names: the builder's.
     series: the builder's.
-    vocabulary_size: the builder's.
   """
 
   def __init__(self, builder: BatchBuilder):
-    self.names = builder.names
     self.series = builder.series
-    self.vocabulary_size = builder.vocabulary_size
     self._builder = builder
     self._worker = ThreadPoolExecutor(1, 'prefetch')
     self._expected: tuple[int, Ledger] | None = None

@@ -3,12 +3,16 @@
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import sacrebleu
 
 from tpu_lm.checks import UserError, require
-from tpu_lm.data.layout import ENCODER_DECODER
+from tpu_lm.data import packing, placing
+from tpu_lm.data.layout import ENCODER_DECODER, Layout
+from tpu_lm.data.noise.base import Pairs, Ragged
+from tpu_lm.data.pairs import first_losses
+from tpu_lm.data.special_tokens import Special
+from tpu_lm.data.store import TokenStore
 from tpu_lm.generate.greedy import greedy
 from tpu_lm.tree import Tree
 
@@ -55,11 +59,9 @@ class Translation:
         f' targets of up to {self.length} tokens'
       )
     run.corpus.special_tokens(store).decode(targets[0])
-    rows = jax.ShapeDtypeStruct((1, self.length), jnp.int32)
-    sides = ('encoder_inputs', 'encoder_segments', 'encoder_positions')
-    sides += ('inputs', 'segments', 'positions')
+    batch = Layout(self.length, ENCODER_DECODER).empty()
     params = jax.eval_shape(run.model.init, jax.random.key(0))
-    jax.eval_shape(run.model.apply, params, dict.fromkeys(sides, rows))
+    jax.eval_shape(run.model.apply, params, batch)
 
   def __call__(self, run, params: Tree) -> dict[str, float]:
     """Translates with a run's model.
@@ -74,7 +76,7 @@ class Translation:
     inputs, references, too_long = self._pairs(store)
     written = []
     for first in range(0, len(inputs), self.batch_size):
-      batch = self._batch(inputs[first : first + self.batch_size], special.end)
+      batch = self._batch(inputs[first : first + self.batch_size], special)
       tokens = greedy(
         model,
         params,
@@ -92,35 +94,29 @@ class Translation:
       f'validation/too_long/{source}': float(too_long),
     }
 
-  def _pairs(self, store) -> tuple[list[np.ndarray], list[np.ndarray], int]:
-    """Inputs and targets that fit, and how many did not."""
-    inputs, targets, too_long = [], [], 0
-    for number in range(store.num_documents):
-      if len(inputs) == self.pairs:
-        break
-      start, stop = map(int, store.offsets[number : number + 2])
-      tokens, loss = store.tokens(start, stop), store.loss(start, stop)
-      if loss.all() or not loss.any():
-        continue
-      split = int(np.argmax(loss))
-      if max(split + 1, len(tokens) - split) > self.length:
-        too_long += 1
-        continue
-      inputs.append(tokens[:split])
-      targets.append(tokens[split:])
+  def _pairs(
+    self, store: TokenStore
+  ) -> tuple[list[np.ndarray], list[np.ndarray], int]:
+    """Inputs and targets that fit, and how many did not before they did."""
+    split = first_losses(store)
+    written = np.diff(store.offsets) - split
+    paired = np.flatnonzero((split > 0) & (written > 0))
+    fits = np.maximum(split + 1, written)[paired] <= self.length
+    chosen = np.flatnonzero(fits)[: self.pairs]
+    enough = len(chosen) == self.pairs
+    too_long = int((~fits[: chosen[-1] if enough else None]).sum())
+    starts, middles = store.offsets[paired[chosen]], split[paired[chosen]]
+    inputs = store.gather_tokens(starts, middles)
+    targets = store.gather_tokens(starts + middles, written[paired[chosen]])
     return inputs, targets, too_long
 
-  def _batch(self, inputs: list[np.ndarray], end: int) -> dict:
-    """Inputs as the encoder reads them, a row each, closed and padded."""
-    rows = np.zeros((self.batch_size, self.length), np.int32)
-    segments = np.zeros_like(rows)
-    for row, tokens in enumerate(inputs):
-      rows[row, : len(tokens)] = tokens
-      rows[row, len(tokens)] = end
-      segments[row, : len(tokens) + 1] = 1
-    positions = np.arange(self.length, dtype=np.int32) * segments
-    return {
-      'encoder_inputs': rows,
-      'encoder_segments': segments,
-      'encoder_positions': positions,
-    }
+  def _batch(self, inputs: list[np.ndarray], special: Special) -> dict:
+    """Inputs as the encoder reads them, a row each; rows of padding fill up."""
+    lengths = np.array([len(tokens) for tokens in inputs], np.int64)
+    nothing = Ragged(np.zeros(0, np.int32), np.zeros_like(lengths))
+    pairs = Pairs(Ragged(np.concatenate(inputs), lengths), nothing, lengths * 0)
+    layout = Layout(self.length, ENCODER_DECODER)
+    batch = packing.pad_rows(
+      placing.place_pairs(pairs, special, layout), self.batch_size
+    )
+    return {k: v for k, v in batch.items() if k.startswith('encoder_')}

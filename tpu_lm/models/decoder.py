@@ -23,4 +23,4 @@ class Decoder(OneStack):
     return causal_mask(batch['segments'])
 
   def _stack(self) -> Stack:
-    return self.stack(self.layers, both_ways=False)
+    return Stack(self, self.layers, both_ways=False)

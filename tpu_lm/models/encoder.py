@@ -23,4 +23,4 @@ class Encoder(OneStack):
     return segment_mask(batch['segments'], batch['segments'])
 
   def _stack(self) -> Stack:
-    return self.stack(self.layers, both_ways=True)
+    return Stack(self, self.layers, both_ways=True)

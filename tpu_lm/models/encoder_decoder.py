@@ -4,12 +4,11 @@ import dataclasses
 from typing import ClassVar
 
 import jax
-from flax import nnx
 
 from tpu_lm.blocks.attention import causal_mask, segment_mask
 from tpu_lm.blocks.layer import View
 from tpu_lm.checks import check_counts
-from tpu_lm.models.modules import axes_of, params_of
+from tpu_lm.models.modules import axes_of, init_parts
 from tpu_lm.models.stack import Stack
 from tpu_lm.models.transformer import Out, Transformer
 from tpu_lm.tree import Tree
@@ -37,21 +36,14 @@ class EncoderDecoder(Transformer):
 
   def init(self, key: jax.Array) -> Tree:
     """Fresh parameters: nested dicts of float32; layers are stacked first."""
-    layer_key, rest_key = jax.random.split(key)
-
-    def make(parts, key):
-      keys = jax.random.split(key, len(parts))
-      return {
-        name: params_of(make(nnx.Rngs(params=own)))
-        for (name, make), own in zip(parts.items(), keys, strict=True)
-      }
-
-    params = make(self.outer_parts(), rest_key)
-    for i, (name, stack) in enumerate(self._stacks().items()):
-      layers = stack.init_layers(jax.random.fold_in(layer_key, i))
-      parts = stack.parts()
-      own = make(parts, jax.random.fold_in(rest_key, i)) if parts else {}
-      params[name] = {**own, 'layers': layers}
+    outer_key, *keys = jax.random.split(key, 3)
+    params = init_parts(self.outer_parts(), outer_key)
+    for (name, stack), own_key in zip(
+      self._stacks().items(), keys, strict=True
+    ):
+      layer_key, rest_key = jax.random.split(own_key)
+      parts = init_parts(stack.parts(), rest_key)
+      params[name] = {**parts, 'layers': stack.init_layers(layer_key)}
     return params
 
   def axes(self) -> Tree:
@@ -94,7 +86,6 @@ class EncoderDecoder(Transformer):
       batch['encoder_inputs'],
       batch['encoder_positions'],
       View(segment_mask(segments_BE, segments_BE)),
-      self.dtype,
       None if rng is None else jax.random.fold_in(rng, 0),
     )
 
@@ -117,12 +108,11 @@ class EncoderDecoder(Transformer):
       batch['inputs'],
       batch['positions'],
       view,
-      self.dtype,
       None if rng is None else jax.random.fold_in(rng, 1),
     )
 
   def _stacks(self) -> dict[str, Stack]:
     return {
-      'encoder': self.stack(self.encoder_layers, both_ways=True),
-      'decoder': self.stack(self.layers, both_ways=False, cross=True),
+      'encoder': Stack(self, self.encoder_layers, both_ways=True),
+      'decoder': Stack(self, self.layers, both_ways=False, cross=True),
     }

@@ -3,6 +3,8 @@
 Outside `blocks/` and `models/` nobody knows that NNX exists.
 """
 
+from typing import Any
+
 import jax
 from flax import nnx
 
@@ -12,6 +14,14 @@ from tpu_lm.tree import Tree
 def params_of(module: nnx.Module) -> Tree:
   """A module's parameters as nested dicts of arrays."""
   return nnx.to_pure_dict(nnx.state(module))
+
+
+def init_parts(parts: dict[str, Any], key: jax.Array) -> Tree:
+  """Fresh parameters of modules by name, each with a key of its own."""
+  return {
+    name: params_of(make(nnx.Rngs(params=jax.random.fold_in(key, i))))
+    for i, (name, make) in enumerate(parts.items())
+  }
 
 
 def graph_of(make) -> nnx.GraphDef:

@@ -1,16 +1,17 @@
 """What models of a single stack of layers share."""
 
+import abc
+
 import jax
-from flax import nnx
 
 from tpu_lm.blocks.layer import View
-from tpu_lm.models.modules import axes_of, params_of
+from tpu_lm.models.modules import axes_of, init_parts
 from tpu_lm.models.stack import Stack
 from tpu_lm.models.transformer import Out, Transformer
 from tpu_lm.tree import Tree
 
 
-class OneStack(Transformer):
+class OneStack(Transformer, abc.ABC):
   """A model of one stack of layers: its parameters lie at the root.
 
   Each kind says which tokens a token sees.
@@ -23,10 +24,7 @@ class OneStack(Transformer):
     outer = self.outer_parts()
     parts = {'embedding': outer.pop('embedding'), **stack.parts(), **outer}
     return {
-      **{
-        name: params_of(make(nnx.Rngs(params=jax.random.fold_in(rest_key, i))))
-        for i, (name, make) in enumerate(parts.items())
-      },
+      **init_parts(parts, rest_key),
       'layers': stack.init_layers(layer_key),
     }
 
@@ -56,14 +54,14 @@ class OneStack(Transformer):
       batch['inputs'],
       batch['positions'],
       View(self._mask(batch)),
-      self.dtype,
       rng,
     )
     return self.out(params, hidden_BSD)
 
+  @abc.abstractmethod
   def _mask(self, batch: dict[str, jax.Array]) -> jax.Array:
     """Which keys a query sees, bool[B, 1, 1, S, T]."""
-    raise NotImplementedError
 
+  @abc.abstractmethod
   def _stack(self) -> Stack:
-    raise NotImplementedError
+    """The layers."""

@@ -29,4 +29,4 @@ class PrefixDecoder(OneStack):
     return prefix_mask(batch['segments'], batch['prefix'])
 
   def _stack(self) -> Stack:
-    return self.stack(self.layers, both_ways=False)
+    return Stack(self, self.layers, both_ways=False)

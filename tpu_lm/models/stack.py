@@ -10,9 +10,8 @@ from flax import nnx
 
 from tpu_lm import shapes
 from tpu_lm.blocks.activations import dropout
-from tpu_lm.blocks.embeddings import Embedding, Input
-from tpu_lm.blocks.layer import Layer, LayerSpec, View
-from tpu_lm.blocks.positions import NoPositions
+from tpu_lm.blocks.embeddings import Embedding
+from tpu_lm.blocks.layer import Layer, View
 from tpu_lm.models.modules import axes_of, graph_of, params_of
 from tpu_lm.tree import Tree
 
@@ -32,45 +31,46 @@ class Stack:
   final_norm, positions and embedding_norm.
 
   Attributes:
-    spec: of the layers.
-    input: of `embeddings`: what becomes of token vectors.
-    positions: of `positions`.
+    model: has the sizes and the blocks, see `transformer.py`.
+    layers: how many there are.
     both_ways: whether tokens see later ones.
-    remat: of `REMAT_POLICIES`.
-    unroll: layers to a turn of the scan.
+    cross: whether its layers look at an encoder.
   """
 
-  spec: LayerSpec
-  input: Input
-  positions: NoPositions
+  model: Any
+  layers: int
   both_ways: bool
-  remat: str
-  unroll: int
+  cross: bool = False
 
   def parts(self) -> dict[str, Any]:
     """Constructors of the modules outside the scan, by name."""
-    spec, parts = self.spec, {}
-    if spec.residual.final_norm:
-      parts['final_norm'] = lambda rngs: spec.norm.make(spec.embed)
-    table = functools.partial(self.positions.make, spec.embed, spec.heads)
-    if jax.eval_shape(lambda: _leaves(table)):
-      parts['positions'] = table
-    if self.input.norm is not None:
-      parts['embedding_norm'] = lambda rngs: self.input.norm.make(spec.embed)
+    model, parts = self.model, {}
+    if model.residual.final_norm:
+      parts['final_norm'] = lambda rngs: model.norm.make(model.embed)
+    if model.positions.has_table:
+      parts['positions'] = functools.partial(
+        model.positions.make, model.embed, model.heads
+      )
+    if model.embedding.norm is not None:
+      norm = model.embedding.norm
+      parts['embedding_norm'] = lambda rngs: norm.make(model.embed)
     return parts
+
+  def _layer(self, rngs: nnx.Rngs) -> Layer:
+    return Layer(self.model, self.layers, self.cross, rngs)
 
   def init_layers(self, key: jax.Array) -> Tree:
     """Fresh parameters of the layers, stacked first."""
-    keys = jax.random.split(key, self.spec.layers)
-    return jax.vmap(
-      lambda key: params_of(Layer(self.spec, nnx.Rngs(params=key)))
-    )(keys)
+    keys = jax.random.split(key, self.layers)
+    return jax.vmap(lambda key: params_of(self._layer(nnx.Rngs(params=key))))(
+      keys
+    )
 
   def layer_axes(self) -> Tree:
     """Axis names of the layers' parameters, `layers` first."""
     return jax.tree.map(
       lambda names: (shapes.LAYERS, *names),
-      axes_of(functools.partial(Layer, self.spec)),
+      axes_of(self._layer),
       is_leaf=lambda leaf: isinstance(leaf, tuple),
     )
 
@@ -81,7 +81,6 @@ class Stack:
     tokens_BS: jax.Array,
     positions_BS: jax.Array,
     view: View,
-    dtype: str,
     key: jax.Array | None,
   ) -> jax.Array:
     """Runs tokens through all layers: [B, S, D], normalised.
@@ -92,42 +91,42 @@ class Stack:
       tokens_BS: i32[B, S].
       positions_BS: i32[B, S].
       view: masks, and what an encoder gave; the rest is filled in here.
-      dtype: of the activations.
       key: of dropout; None: nothing is dropped.
     """
-    spec, rate = self.spec, self.spec.dropout
+    model, rate = self.model, self.model.dropout
     parts = {
       name: nnx.merge(graph_of(make), params[name])
       for name, make in self.parts().items()
     }
     table = parts.get('positions')
-    x_BSD = self.input.scaled(embedding.encode(tokens_BS, jnp.dtype(dtype)))
-    x_BSD = self.positions.add(table, x_BSD, positions_BS)
+    x_BSD = embedding.encode(tokens_BS, jnp.dtype(model.dtype))
+    x_BSD = model.embedding.scaled(x_BSD)
+    x_BSD = model.positions.add(table, x_BSD, positions_BS)
     if 'embedding_norm' in parts:
       x_BSD = parts['embedding_norm'](x_BSD)
     keys = None
     if key is not None and rate:
-      keys = jax.random.split(key, spec.layers + 1)
+      keys = jax.random.split(key, self.layers + 1)
       x_BSD, keys = dropout(x_BSD, rate, keys[0]), keys[1:]
     length = tokens_BS.shape[1]
     view = view._replace(
-      angles=self.positions.angles(positions_BS, spec.head_dim),
-      bias_HST=self.positions.bias(table, length, spec.heads, self.both_ways),
+      angles=model.positions.angles(positions_BS, model.head_dim),
+      bias_HST=model.positions.bias(table, length, model.heads, self.both_ways),
     )
     windows = None
-    if spec.attention.windows:
-      turns = -(-spec.layers // len(spec.attention.windows))
-      windows = jnp.array((spec.attention.windows * turns)[: spec.layers])
-    layer = graph_of(functools.partial(Layer, spec))
+    if model.attention.windows:
+      turns = -(-self.layers // len(model.attention.windows))
+      windows = jnp.array((model.attention.windows * turns)[: self.layers])
+    layer = graph_of(self._layer)
 
     def run_layer(x_BSD, scanned):
       layer_params, window, key = scanned
       return nnx.merge(layer, layer_params)(x_BSD, view, window, key), None
 
-    if self.remat != 'none':
+    if model.remat != 'none':
       run_layer = jax.checkpoint(
         run_layer,
-        policy=REMAT_POLICIES[self.remat],
+        policy=REMAT_POLICIES[model.remat],
         # scan already keeps the passes apart; without this XLA must too.
         prevent_cse=False,
       )
@@ -135,13 +134,8 @@ class Stack:
       run_layer,
       x_BSD,
       (params['layers'], windows, keys),
-      unroll=min(self.unroll, spec.layers),
+      unroll=min(model.unroll, self.layers),
     )
     if 'final_norm' in parts:
       x_BSD = parts['final_norm'](x_BSD)
     return x_BSD
-
-
-def _leaves(make) -> list[jax.Array]:
-  module = make(nnx.Rngs(params=jax.random.key(0)))
-  return [] if module is None else jax.tree.leaves(params_of(module))

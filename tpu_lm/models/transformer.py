@@ -10,13 +10,12 @@ from tpu_lm.blocks.attention import Attention
 from tpu_lm.blocks.embeddings import Embedding, Input
 from tpu_lm.blocks.feed_forward import FeedForward
 from tpu_lm.blocks.heads import Tied
-from tpu_lm.blocks.layer import LayerSpec
 from tpu_lm.blocks.norms import RMS
 from tpu_lm.blocks.positions import Rotary
 from tpu_lm.blocks.residual import Pre
 from tpu_lm.checks import check_counts, check_number, nearest, require
 from tpu_lm.models.modules import graph_of
-from tpu_lm.models.stack import REMAT_POLICIES, Stack
+from tpu_lm.models.stack import REMAT_POLICIES
 from tpu_lm.tree import Tree
 
 DTYPES = ('float32', 'bfloat16')
@@ -110,26 +109,6 @@ class Transformer:
       hint = f'is not known.{nearest(str(value), known)}'
       require(value in known, f'{name}.{field}', value, hint)
 
-  def stack(self, layers: int, both_ways: bool, cross: bool = False) -> Stack:
-    """A stack of this model's layers."""
-    spec = LayerSpec(
-      layers=layers,
-      embed=self.embed,
-      heads=self.heads,
-      kv_heads=self.kv_heads,
-      head_dim=self.head_dim,
-      mlp=self.mlp,
-      norm=self.norm,
-      attention=self.attention,
-      feed_forward=self.feed_forward,
-      residual=self.residual,
-      cross=cross,
-      dropout=self.dropout,
-    )
-    return Stack(
-      spec, self.embedding, self.positions, both_ways, self.remat, self.unroll
-    )
-
   def token_vectors(self, params: Tree) -> Embedding:
     """The token vectors, as a module."""
     return nnx.merge(graph_of(self._embedding), params['embedding'])
@@ -137,7 +116,7 @@ class Transformer:
   def out(self, params: Tree, hidden_BSD: jax.Array) -> Out:
     """Logits of what the last layer gives."""
     head = None
-    if 'head' in params:
+    if self.head.has_parameters:
       head = nnx.merge(graph_of(self._head), params['head'])
     embedding = self.token_vectors(params)
     return Out(self.head.logits(head, embedding, hidden_BSD), hidden_BSD)
@@ -145,7 +124,7 @@ class Transformer:
   def outer_parts(self) -> dict[str, Any]:
     """Constructors of the modules that belong to no stack, by name."""
     parts = {'embedding': self._embedding}
-    if self._has_head():
+    if self.head.has_parameters:
       parts['head'] = self._head
     return parts
 
@@ -154,10 +133,3 @@ class Transformer:
 
   def _head(self, rngs: nnx.Rngs):
     return self.head.make(self.vocabulary, self.embed, rngs)
-
-  def _has_head(self) -> bool:
-    heads = []
-    jax.eval_shape(
-      lambda: heads.append(self._head(nnx.Rngs(params=jax.random.key(0))))
-    )
-    return heads[0] is not None

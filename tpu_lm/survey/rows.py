@@ -12,7 +12,6 @@ from tpu_lm.data.layout import (
   DECODER,
   ENCODER,
   ENCODER_DECODER,
-  PREFIX_DECODER,
 )
 from tpu_lm.report.words import several
 from tpu_lm.survey.spelling import END, Decode, spell
@@ -117,8 +116,6 @@ class Row:
       padding = int((segments == 0).sum())
       documents = np.unique(segments[segments > 0]).size
       losses = sum(token.loss for token in tokens)
-      if self.kind in (DECODER, PREFIX_DECODER):  # of what is predicted
-        losses = int((self.row['weights'] > 0).sum())
       yield Text(f'{self.title}{side}', 'bold').append(
         f'  {len(segments):,} positions: {several(documents, "document")},'
         f' {losses / len(segments):.0%} with loss,'

@@ -72,7 +72,7 @@ class TokenMasking(Corruption):
   label: ClassVar[str] = 'token_masking'
 
   def __post_init__(self):
-    _check_rate('TokenMasking.rate', self.rate)
+    check_number('TokenMasking.rate', self.rate, above=0, below=1)
 
   @property
   def names(self) -> tuple[str, ...]:
@@ -98,7 +98,7 @@ class TokenDeletion(Corruption):
   label: ClassVar[str] = 'token_deletion'
 
   def __post_init__(self):
-    _check_rate('TokenDeletion.rate', self.rate)
+    check_number('TokenDeletion.rate', self.rate, above=0, below=1)
 
   def size(self, length: int) -> int:
     """What every row of the length is left with, not only the most."""
@@ -139,7 +139,7 @@ class TextInfilling(Corruption):
 
   def __post_init__(self):
     key, whole = 'TextInfilling', self.whole_words
-    _check_rate(f'{key}.rate', self.rate)
+    check_number(f'{key}.rate', self.rate, above=0, below=1)
     check_number(f'{key}.mean_span', self.mean_span, least=0.5, below=MOST_MEAN)
     good = isinstance(whole, bool)
     require(good, f'{key}.whole_words', whole, 'must be a bool')
@@ -255,7 +255,3 @@ def _poisson(mean: float) -> np.ndarray:
 
 def _mask(special: Special) -> np.int32:
   return np.int32(special.id('mask'))
-
-
-def _check_rate(key: str, rate: float) -> None:
-  check_number(key, rate, above=0, below=1)

@@ -1,10 +1,17 @@
 """What noisers are given, and what they give back."""
 
+import abc
 import hashlib
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
+from tpu_lm.data.layout import (
+  DECODER,
+  ENCODER,
+  ENCODER_DECODER,
+  PREFIX_DECODER,
+)
 from tpu_lm.data.special_tokens import Special
 
 
@@ -38,17 +45,22 @@ class Pairs(NamedTuple):
   positions: np.ndarray | None = None
 
 
-class Noiser:
-  """What all kinds share.
+class Noiser(abc.ABC):
+  """What all three kinds share.
 
   A noiser overrides what differs. `keys` are u64[n], one for each row,
   whatever else is in the batch; `draws` makes random numbers of them.
+
+  Attributes:
+    layouts: the kinds of `Layout` that it is for.
   """
 
+  layouts: ClassVar[tuple[str, ...]]
+
   @property
+  @abc.abstractmethod
   def labels(self) -> tuple[str, ...]:
     """Names of the objectives that its rows are of, for reports."""
-    raise NotImplementedError
 
   @property
   def names(self) -> tuple[str, ...]:
@@ -63,32 +75,37 @@ class Noiser:
 class PairNoiser(Noiser):
   """Gives inputs and targets, for models that read one to write the other."""
 
+  layouts = (DECODER, PREFIX_DECODER, ENCODER_DECODER)
+
+  @abc.abstractmethod
   def sizes(self, length: int) -> tuple[int, int]:
     """The most tokens of inputs and of targets that a row of text gives.
 
     Args:
       length: tokens of the row, at least 1. Both sizes never fall as it grows.
     """
-    raise NotImplementedError
 
   def total(self, length: int) -> int:
     """The most tokens that inputs and targets of one row have together."""
     return sum(self.sizes(length))
 
+  @abc.abstractmethod
   def pairs(
     self, tokens: np.ndarray, keys: np.ndarray, special: Special
   ) -> Pairs:
     """Makes inputs and targets of i32[n, length]."""
-    raise NotImplementedError
 
 
 class TextNoiser(Noiser):
   """Rearranges documents, for next-token prediction on what comes out."""
 
+  layouts = (DECODER, PREFIX_DECODER)
+
+  @abc.abstractmethod
   def size(self, length: int) -> int:
     """The most tokens that a row of so many tokens gives."""
-    raise NotImplementedError
 
+  @abc.abstractmethod
   def texts(
     self,
     tokens: np.ndarray,
@@ -107,12 +124,14 @@ class TextNoiser(Noiser):
     Returns:
       The rows' new tokens, and the document of each, i32[their sum].
     """
-    raise NotImplementedError
 
 
 class MaskNoiser(Noiser):
   """Hides some tokens, for models that see both ways to restore them."""
 
+  layouts = (ENCODER,)
+
+  @abc.abstractmethod
   def hide(
     self,
     tokens: np.ndarray,
@@ -132,7 +151,6 @@ class MaskNoiser(Noiser):
     Returns:
       What the model reads, i32[n, S], and which tokens were chosen, bool[n, S].
     """
-    raise NotImplementedError
 
 
 def longest(fits, most: int) -> int:

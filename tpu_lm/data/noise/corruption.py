@@ -1,5 +1,6 @@
 """What noisers share whose targets are the clean text."""
 
+import abc
 from typing import ClassVar
 
 import numpy as np
@@ -30,6 +31,7 @@ class Corruption(PairNoiser):
     """The most tokens that a row of up to so many is left with."""
     return length
 
+  @abc.abstractmethod
   def corrupt(self, rows: Ragged, keys: np.ndarray, special: Special) -> Ragged:
     """Corrupts rows.
 
@@ -38,7 +40,6 @@ class Corruption(PairNoiser):
       keys: u64[n].
       special: the special tokens' numbers.
     """
-    raise NotImplementedError
 
   def sizes(self, length: int) -> tuple[int, int]:
     """See `PairNoiser`."""

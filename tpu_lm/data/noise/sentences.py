@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from tpu_lm.checks import check_number, require
+from tpu_lm.checks import check_number
 from tpu_lm.data.noise import draws, spans, words
 from tpu_lm.data.noise.base import Ragged
 from tpu_lm.data.noise.corruption import Corruption, part_of
@@ -37,7 +37,7 @@ class SentencePermutation(Corruption):
   label: ClassVar[str] = 'sentence_permutation'
 
   def __post_init__(self):
-    _check_rate('SentencePermutation.rate', self.rate)
+    check_number('SentencePermutation.rate', self.rate, above=0, most=1)
 
   def corrupt(self, rows: Ragged, keys: np.ndarray, special: Special) -> Ragged:
     """See `Corruption`."""
@@ -87,7 +87,7 @@ class DocumentRotation(Corruption):
   label: ClassVar[str] = 'document_rotation'
 
   def __post_init__(self):
-    _check_rate('DocumentRotation.rate', self.rate)
+    check_number('DocumentRotation.rate', self.rate, above=0, most=1)
 
   def corrupt(self, rows: Ragged, keys: np.ndarray, special: Special) -> Ragged:
     """See `Corruption`."""
@@ -115,8 +115,3 @@ def sentence_ends(special: Special) -> np.ndarray:
     ends[special.end] = True
     _ENDS[key] = np.array(ends)
   return _ENDS[key]
-
-
-def _check_rate(key: str, rate: float) -> None:
-  check_number(key, rate, above=0)
-  require(rate <= 1, key, rate, 'must be at most 1')

@@ -6,7 +6,7 @@ from tpu_lm.data.noise import draws
 from tpu_lm.data.noise.base import Ragged
 
 # The low bits of a rank hold the place: no two are the same, whatever is drawn.
-_PLACE = np.uint64((1 << 20) - 1)
+PLACE = np.uint64((1 << 20) - 1)
 _NONE = np.uint64(2**64 - 1)
 
 
@@ -21,8 +21,8 @@ def shuffled(keys: np.ndarray, sizes: np.ndarray, purpose: str) -> np.ndarray:
   Returns:
     i64[n, largest size]; in a smaller row numbers >= 2**20 - 1 are left over.
   """
-  ranks = np.sort(_ranks(keys, sizes, purpose), axis=1)
-  return (ranks & _PLACE).astype(np.int64)
+  ranked = np.sort(_ranks(keys, sizes, purpose), axis=1)
+  return (ranked & PLACE).astype(np.int64)
 
 
 def choose(
@@ -39,12 +39,12 @@ def choose(
   Returns:
     bool[n, largest size].
   """
-  ranks = _ranks(keys, sizes, purpose)
-  if not ranks.size:
-    return ranks != ranks
+  ranked = _ranks(keys, sizes, purpose)
+  if not ranked.size:
+    return np.zeros(ranked.shape, bool)
   last = np.maximum(counts - 1, 0)[:, None]
-  last = np.take_along_axis(np.sort(ranks, axis=1), last, axis=1)
-  return (ranks <= last) & (counts > 0)[:, None]
+  last = np.take_along_axis(np.sort(ranked, axis=1), last, axis=1)
+  return (ranked <= last) & (counts > 0)[:, None]
 
 
 def compositions(
@@ -104,12 +104,18 @@ def padded(rows: Ragged) -> tuple[np.ndarray, np.ndarray]:
   return tokens, used
 
 
+def ranks(keys: np.ndarray, width: int, purpose: str) -> np.ndarray:
+  """Draws u64[n, width], all different in a row: sorted, and masked with
+  `PLACE`, they are a random order of the places 0 .. width - 1.
+  """
+  assert width <= int(PLACE), width
+  drawn = draws.bits(keys, width, purpose) & ~PLACE
+  return drawn | np.arange(width, dtype=np.uint64)
+
+
 def _ranks(keys: np.ndarray, sizes: np.ndarray, purpose: str) -> np.ndarray:
   """Draws a number for each place, u64[n, largest size]; past a size: most."""
   width = int(sizes.max(initial=0))
-  assert width <= int(_PLACE), width
-  places = np.arange(width)
-  ranks = draws.bits(keys, width, purpose) & ~_PLACE
-  ranks |= places.astype(np.uint64)
-  ranks[places >= sizes[:, None]] = _NONE
-  return ranks
+  ranked = ranks(keys, width, purpose)
+  ranked[np.arange(width) >= sizes[:, None]] = _NONE
+  return ranked

@@ -1,20 +1,19 @@
 """What is hidden together: tokens, whole words, spans of words."""
 
+import abc
 import dataclasses
 
 import numpy as np
 
 from tpu_lm.checks import check_number, require
-from tpu_lm.data.noise import draws, words
+from tpu_lm.data.noise import draws, spans, words
 from tpu_lm.data.special_tokens import Special
 
-# The low bits of a rank hold a unit's place: no two ranks are the same.
-_PLACE = np.uint64((1 << 20) - 1)
 
-
-class Units:
+class Units(abc.ABC):
   """Divides rows into units, each of which is hidden as one or not at all."""
 
+  @abc.abstractmethod
   def divide(
     self,
     tokens: np.ndarray,
@@ -35,7 +34,6 @@ class Units:
       which tokens of it are hidden if it is chosen, bool[n, S]: neither
       padding nor the token that ends documents. A unit may have none.
     """
-    raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,9 +49,9 @@ class _WordSpans(Units):
   """Spans of whole words, laid end to end with lengths drawn one by one."""
 
   @property
+  @abc.abstractmethod
   def chances(self) -> np.ndarray:
     """How likely a span of 1, 2, ... words is, in any scale; f64[longest]."""
-    raise NotImplementedError
 
   def divide(self, tokens, segments, keys, special):
     """See `Units`."""
@@ -183,10 +181,9 @@ def choose(
   used = np.arange(counts.max()) < counts[:, None]
   cost = np.zeros(used.shape, np.int32)
   cost[used] = costs
-  ranks = draws.bits(keys, used.shape[1], 'units') & ~_PLACE
-  ranks[cost == 0] = ~_PLACE  # last, and never taken
-  ranks |= np.arange(used.shape[1], dtype=np.uint64)
-  order = (np.sort(ranks, axis=1) & _PLACE).astype(np.int64)
+  ranks = spans.ranks(keys, used.shape[1], 'units')
+  ranks[cost == 0] |= ~spans.PLACE  # last, and never taken
+  order = (np.sort(ranks, axis=1) & spans.PLACE).astype(np.int64)
   taken = _afford(np.take_along_axis(cost, order, axis=1), budget)
   chosen = np.zeros(used.shape, bool)
   np.put_along_axis(chosen, order, taken, axis=1)
