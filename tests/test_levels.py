@@ -9,7 +9,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / 'tpu_lm'
 LEVELS = (
   'checks shapes tree',
-  'sharding state step accumulate schedules optimizers blocks',
+  'sharding state step accumulate schedules optimizers blocks compiled',
   'models objectives methods data generate evals checkpoint lineage run_log '
   'progress interrupt warm_start evaluate',
   'phase stages entry plan run_folder prepare loop report survey families',
@@ -37,7 +37,7 @@ PLUG_INS = {
   'schedules': {'base', 'pieces', 'warmed'},
   'optimizers': {'common', 'adam'},
   'models': {'modules', 'stack', 'transformer', 'one_stack'},
-  'objectives': set(),
+  'objectives': {'logit_summary'},
   'methods': set(),
   'evals': set(),
 }
