@@ -59,6 +59,9 @@ MESHES = [
   {'data': 4, 'tensor': 2},
   {'data': 2, 'fsdp': 2, 'tensor': 2},
   {'data': 1, 'fsdp': 2, 'tensor': 4},
+  {'data': 1, 'sequence': 8},
+  {'data': 2, 'sequence': 4},
+  {'data': 1, 'fsdp': 2, 'tensor': 2, 'sequence': 2},
 ]
 
 
@@ -92,7 +95,9 @@ def test_meshes_agree_with_one_device():
 class FakeMesh:
   """All that the rules look at."""
 
-  shape = types.MappingProxyType({'data': 2, 'fsdp': 4, 'tensor': 4})
+  shape = types.MappingProxyType(
+    {'data': 2, 'fsdp': 4, 'tensor': 4, 'sequence': 5}
+  )
 
 
 @pytest.mark.parametrize(
@@ -103,7 +108,8 @@ class FakeMesh:
      (None, 'fsdp', 'tensor', None)),
     (('embed', 'kv_heads', 'head_dim'), (8, 2, 8), ('fsdp', None, None)),
     (('vocab', 'embed'), (259, 8), (None, 'fsdp')),
-    (('batch', 'sequence'), (16, 5), (('data', 'fsdp'), None)),
+    (('batch', 'sequence'), (16, 4), (('data', 'fsdp'), None)),
+    (('batch', 'sequence'), (16, 10), (('data', 'fsdp'), 'sequence')),
     (('batch', 'embed'), (16, 8), (('data', 'fsdp'), None)),
   ],
 )  # fmt: skip

@@ -2,8 +2,10 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import jax
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from tpu_lm import shapes
@@ -13,6 +15,7 @@ from tpu_lm.tree import Tree, is_axes, map_named, named_paths
 # The one table: logical axis -> mesh axes that may split it, in order.
 RULES: dict[str, tuple[str, ...]] = {
   shapes.BATCH: ('data', 'fsdp'),
+  shapes.SEQUENCE: ('sequence',),
   shapes.EMBED: ('fsdp',),
   shapes.VOCAB: ('tensor',),
   shapes.MLP: ('tensor',),
@@ -23,15 +26,20 @@ RULES: dict[str, tuple[str, ...]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Mesh:
-  """Devices by axis: `data` copies the parameters, `fsdp` splits them and
-  their optimizer state, `tensor` splits heads, feed-forward and vocabulary.
+  """Devices by axis; one of them may be -1: all devices that are left.
 
-  One of the three may be -1: all devices that are left.
+  Attributes:
+    data: copies the parameters. Slices of a pod, between which the network is
+      slow, lie on it.
+    fsdp: splits parameters and their optimizer state.
+    tensor: splits heads, feed-forward and vocabulary.
+    sequence: splits the tokens of a row; attention gathers keys and values.
   """
 
   data: int = -1
   fsdp: int = 1
   tensor: int = 1
+  sequence: int = 1
 
   def __post_init__(self):
     for name, size in dataclasses.asdict(self).items():
@@ -40,28 +48,34 @@ class Mesh:
     sizes = dataclasses.astuple(self)
     require(sizes.count(-1) <= 1, 'Mesh', sizes, 'only one axis may be -1')
 
-  def make(self) -> jax.sharding.Mesh:
-    """The jax mesh over all devices.
+  def make(self, devices: Sequence[jax.Device] | None = None):
+    """The jax mesh over all devices, or those given.
 
     Raises:
-      UserError: the sizes do not multiply to the number of devices.
+      UserError: the sizes do not multiply to the number of devices, or data is
+        no multiple of the number of slices.
     """
-    devices = jax.device_count()
-    sizes = list(dataclasses.astuple(self))
-    if -1 in sizes:
-      sizes[sizes.index(-1)] = devices // -math.prod(sizes)
-    if math.prod(sizes) != devices:
-      raise UserError(
-        f'Mesh(data={self.data}, fsdp={self.fsdp}, tensor={self.tensor}) does '
-        f'not cover the {devices} devices here'
-      )
+    devices = jax.devices() if devices is None else devices
+    sizes = dataclasses.asdict(self)
+    left = len(devices) // abs(math.prod(sizes.values()))
+    sizes = {k: left if size == -1 else size for k, size in sizes.items()}
+    if math.prod(sizes.values()) != len(devices):
+      raise UserError(f'{self} does not cover the {len(devices)} devices here')
+    slices = len({getattr(device, 'slice_index', 0) for device in devices})
+    must = f'must be a multiple of the {slices} slices'
+    require(sizes['data'] % slices == 0, 'Mesh.data', sizes['data'], must)
     # jax.make_mesh's default axis type is Explicit, which asks for a sharding
     # on every operation; we state shardings at a few places and let XLA fill.
-    return jax.make_mesh(
-      tuple(sizes),
-      ('data', 'fsdp', 'tensor'),
-      axis_types=(AxisType.Auto,) * 3,
+    types = (AxisType.Auto,) * len(sizes)
+    if slices == 1:
+      shape = tuple(sizes.values())
+      return jax.make_mesh(shape, tuple(sizes), types, devices=devices)
+    inside = sizes | {'data': sizes['data'] // slices}
+    across = dict.fromkeys(sizes, 1) | {'data': slices}
+    grid = mesh_utils.create_hybrid_device_mesh(
+      tuple(inside.values()), tuple(across.values()), devices
     )
+    return jax.sharding.Mesh(grid, tuple(sizes), axis_types=types)
 
 
 def partition_spec(
@@ -96,6 +110,12 @@ def constrain(x: jax.Array, *axes: str) -> jax.Array:
     return x
   spec = partition_spec(axes, x.shape, mesh)
   return jax.lax.with_sharding_constraint(x, spec)
+
+
+def platform() -> str:
+  """What the mesh's devices are ('tpu'), though none of them need be here."""
+  device = jax.sharding.get_abstract_mesh().abstract_device
+  return device.platform if device else jax.default_backend()
 
 
 def tree_shardings(mesh, axes: Tree, tree: Tree) -> Tree:

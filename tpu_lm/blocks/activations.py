@@ -1,4 +1,4 @@
-"""Activations, by name, and dropout."""
+"""Activations, by name, dropout, and a cap for logits."""
 
 from collections.abc import Callable
 
@@ -46,3 +46,8 @@ def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
   # Drawn in two dimensions: for five XLA takes longer to compile.
   kept = jax.random.bernoulli(key, 1 - rate, (len(x), x.size // len(x)))
   return jnp.where(kept.reshape(x.shape), x / (1 - rate), 0).astype(x.dtype)
+
+
+def capped(logits: jax.Array, softcap: float | None) -> jax.Array:
+  """Keeps logits within +-softcap smoothly; unchanged where it is None."""
+  return logits if softcap is None else softcap * jnp.tanh(logits / softcap)

@@ -1,16 +1,18 @@
 """Attention with grouped queries over packed documents."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from tpu_lm.blocks.activations import dropout
-from tpu_lm.blocks.heads import capped
+from tpu_lm.blocks import splash
+from tpu_lm.blocks.attend import attend
 from tpu_lm.blocks.parameter import normal, project, zeros
 from tpu_lm.blocks.rotary import rotate
-from tpu_lm.checks import check_number, require
+from tpu_lm.blocks.visibility import Visibility, within
+from tpu_lm.checks import UserError, check_number, nearest, require
 from tpu_lm.shapes import (
   BATCH,
   EMBED,
@@ -19,12 +21,10 @@ from tpu_lm.shapes import (
   KV_HEADS,
   SEQUENCE,
 )
-from tpu_lm.sharding import constrain
+from tpu_lm.sharding import constrain, platform
 
-# Large enough to vanish in a softmax, small enough to stay finite in float32
-# when a row has nothing else.
-MASKED = -1e30
 NORMED = (None, 'head', 'width')
+KERNELS = ('auto', 'plain', 'splash')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +41,9 @@ class Attention:
     windows: how many tokens back a query sees, itself included, and as many
       ahead where it sees both ways; by layer, over and over; 0: all. (4096,) is
       Mistral's, (4096, 0) Gemma 2's. Of self-attention.
+    kernel: 'plain' is written out in XLA and holds all logits, 'splash' goes
+      through them in blocks (TPUs); 'auto' is splash on TPUs wherever it can
+      be used, else plain. All give the same.
   """
 
   bias: bool = False
@@ -49,6 +52,7 @@ class Attention:
   scale: float | None = None
   softcap: float | None = None
   windows: tuple[int, ...] = ()
+  kernel: str = 'auto'
 
   def __post_init__(self):
     for name in ('bias', 'out_bias'):
@@ -68,92 +72,12 @@ class Attention:
     must = 'must be a tuple of ints >= 0'
     require(good, 'Attention.windows', self.windows, must)
     object.__setattr__(self, 'windows', tuple(self.windows))
-
-
-def causal_mask(segments_BS: jax.Array) -> jax.Array:
-  """bool[B, 1, 1, S, T]: which keys a query may see.
-
-  A key is seen if it is not later than the query and of the same document.
-  Padding (segment 0) sees padding, so that no row of a softmax is empty.
-  """
-  sequence = segments_BS.shape[1]
-  order = jnp.arange(sequence)
-  earlier_ST = order[:, None] >= order[None, :]
-  same_BST = segments_BS[:, :, None] == segments_BS[:, None, :]
-  return (earlier_ST & same_BST)[:, None, None]
-
-
-def prefix_mask(segments_BS: jax.Array, prefix_BS: jax.Array) -> jax.Array:
-  """As `causal_mask`, and keys of the prefix are seen by all of a document."""
-  same = segment_mask(segments_BS, segments_BS)
-  return causal_mask(segments_BS) | (
-    same & (prefix_BS > 0)[:, None, None, None]
-  )
-
-
-def segment_mask(query_BS: jax.Array, key_BT: jax.Array) -> jax.Array:
-  """bool[B, 1, 1, S, T]: keys of the same document, earlier or later."""
-  return (query_BS[:, :, None] == key_BT[:, None, :])[:, None, None]
-
-
-def within(mask: jax.Array, window: jax.Array | int) -> jax.Array:
-  """Hides keys `window` tokens from the query and further; 0 hides none."""
-  query, key = jnp.arange(mask.shape[-2]), jnp.arange(mask.shape[-1])
-  near_ST = jnp.abs(query[:, None] - key[None, :]) < window
-  return mask & (near_ST | (window == 0))
-
-
-def attend(
-  query_BSHK,
-  key_BTNK,
-  value_BTNK,
-  mask,
-  *,
-  scale: float | None = None,
-  softcap: float | None = None,
-  bias_HST: jax.Array | None = None,
-  rate: float = 0.0,
-  key: jax.Array | None = None,
-) -> jax.Array:
-  """Softmax attention, grouped (Ainslie et al. 2023): H = N * G.
-
-  Args:
-    query_BSHK: queries, already position-encoded.
-    key_BTNK: keys, likewise; each serves G query heads.
-    value_BTNK: values.
-    mask: bool, broadcast to [B, N, G, S, T].
-    scale: of the logits; None: K^-0.5.
-    softcap: keeps logits within it, see `heads.capped`; None: doesn't.
-    bias_HST: f32, added to the logits.
-    rate: share of the attention weights that is dropped, where there is a key.
-    key: of the dropout.
-
-  Returns:
-    [B, S, H, K] in the dtype of the queries; the softmax is in float32.
-  """
-  batch, sequence, heads, head_dim = query_BSHK.shape
-  kv_heads = key_BTNK.shape[2]
-  query_BSNGK = query_BSHK.reshape(batch, sequence, kv_heads, -1, head_dim)
-  logits_BNGST = jnp.einsum(
-    'BSNGK,BTNK->BNGST',
-    query_BSNGK * (head_dim**-0.5 if scale is None else scale),
-    key_BTNK,
-    preferred_element_type=jnp.float32,
-  )
-  logits_BNGST = capped(logits_BNGST, softcap)
-  if bias_HST is not None:
-    logits_BNGST += bias_HST.reshape(kv_heads, -1, *bias_HST.shape[1:])
-  logits_BNGST = jnp.where(mask, logits_BNGST, MASKED)
-  weights_BNGST = jax.nn.softmax(logits_BNGST, axis=-1)
-  weights_BNGST = dropout(weights_BNGST, rate, key)
-  out_BSNGK = jnp.einsum(
-    'BNGST,BTNK->BSNGK', weights_BNGST.astype(value_BTNK.dtype), value_BTNK
-  )
-  return out_BSNGK.reshape(batch, sequence, heads, head_dim)
+    hint = f'is not known.{nearest(str(self.kernel), KERNELS)}'
+    require(self.kernel in KERNELS, 'Attention.kernel', self.kernel, hint)
 
 
 class AttentionLayer(nnx.Module):
-  """Projections around `attend`.
+  """Projections around attention.
 
   Args:
     spec: biases, norms, scale and caps.
@@ -215,7 +139,8 @@ class AttentionLayer(nnx.Module):
     self,
     x_BSD: jax.Array,
     source_BTD: jax.Array,
-    mask: jax.Array,
+    visibility: Visibility,
+    window: jax.Array | None = None,
     *,
     angles=None,
     bias_HST: jax.Array | None = None,
@@ -227,8 +152,10 @@ class AttentionLayer(nnx.Module):
     Args:
       x_BSD: what asks.
       source_BTD: what is looked at; `x_BSD` itself in self-attention.
-      mask: as of `attend`, and so are bias_HST, rate and key.
+      visibility: what is seen.
+      window: i32[], one of the windows; None: unlimited.
       angles: of `rotary_angles`, for queries and keys alike.
+      bias_HST: as of `attend`, and so are rate and key.
     """
 
     def heads_of(x, kernel, bias, axis, norm=None):
@@ -248,15 +175,57 @@ class AttentionLayer(nnx.Module):
       source_BTD, self.key, self.key_bias, KV_HEADS, self.key_norm
     )
     value_BTNK = heads_of(source_BTD, self.value, self.value_bias, KV_HEADS)
-    out_BSHK = attend(
+    out_BSHK = self._attend(
       rotate(query_BSHK, angles),
       rotate(key_BTNK, angles),
       value_BTNK,
-      mask,
-      scale=self.spec.scale,
-      softcap=self.spec.softcap,
+      visibility,
+      window,
+      bias_HST,
+      rate,
+      key,
+    )
+    return project(out_BSHK, self.out, inputs=2, bias=self.out_bias)
+
+  def _attend(
+    self, query, keys, values, visibility, window, bias_HST, rate, key
+  ) -> jax.Array:
+    spec = self.spec
+    logits = {'scale': spec.scale, 'softcap': spec.softcap}
+    if spec.kernel == 'splash' or (spec.kernel, platform()) == ('auto', 'tpu'):
+      lacking = splash.lacks(
+        query.shape,
+        keys.shape[1],
+        visibility,
+        bias=bias_HST is not None,
+        dropout=key is not None and rate > 0,
+      )
+      if lacking is None:
+        return self._splash(query, keys, values, visibility, window, logits)
+      if spec.kernel == 'splash':
+        raise UserError(f"Attention.kernel = 'splash': {lacking}")
+    mask = visibility.mask
+    return attend(
+      query,
+      keys,
+      values,
+      mask if window is None else within(mask, window),
       bias_HST=bias_HST,
       rate=rate,
       key=key,
+      **logits,
     )
-    return project(out_BSHK, self.out, inputs=2, bias=self.out_bias)
+
+  def _splash(self, query, keys, values, visibility, window, logits):
+    """A kernel for each width of window: a kernel's mask is fixed."""
+    widths = (0,) if window is None else sorted(set(self.spec.windows))
+    kernels = [
+      functools.partial(
+        splash.attend, visibility=visibility, window=width, **logits
+      )
+      for width in widths
+    ]
+    if len(kernels) == 1:
+      return kernels[0](query, keys, values)
+    which = jnp.searchsorted(jnp.array(widths), window)
+    return jax.lax.switch(which, kernels, query, keys, values)

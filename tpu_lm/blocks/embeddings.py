@@ -1,4 +1,4 @@
-"""From tokens to vectors, and from vectors to logits."""
+"""From tokens to vectors."""
 
 import dataclasses
 from typing import Any
@@ -14,7 +14,7 @@ from tpu_lm.sharding import constrain
 
 
 class Embedding(nnx.Module):
-  """A table of token vectors, which may also read the logits (tied)."""
+  """A table of token vectors, which logits may be read from, too (tied)."""
 
   def __init__(self, vocabulary: int, embed: int, rngs: nnx.Rngs):
     self.table = token_table(vocabulary, embed, rngs)
@@ -24,27 +24,12 @@ class Embedding(nnx.Module):
     vectors_BSD = jnp.take(self.table[...].astype(dtype), tokens_BS, axis=0)
     return constrain(vectors_BSD, BATCH, SEQUENCE, EMBED)
 
-  def logits(self, x_BSD: jax.Array) -> jax.Array:
-    """[B, S, D] -> f32[B, S, V]."""
-    return read_logits(self.table, x_BSD)
-
 
 def token_table(vocabulary: int, embed: int, rngs: nnx.Rngs) -> nnx.Param:
   """Fresh vectors of tokens, f32[V, D]."""
   # Deviation D^-0.5 gives logits of unit variance at the start.
   shape, axes = (vocabulary, embed), (VOCAB, EMBED)
   return normal(rngs, shape, axes, embed**-0.5)
-
-
-def read_logits(table: nnx.Param, x_BSD: jax.Array) -> jax.Array:
-  """[B, S, D] and a table [V, D] -> f32[B, S, V]."""
-  logits_BSV = jnp.einsum(
-    'BSD,VD->BSV',
-    x_BSD,
-    table[...].astype(x_BSD.dtype),
-    preferred_element_type=jnp.float32,
-  )
-  return constrain(logits_BSV, BATCH, SEQUENCE, VOCAB)
 
 
 @dataclasses.dataclass(frozen=True)

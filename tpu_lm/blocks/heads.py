@@ -8,9 +8,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from tpu_lm.blocks.activations import ACTIVATIONS, check_activation
-from tpu_lm.blocks.embeddings import Embedding, read_logits, token_table
+from tpu_lm.blocks.embeddings import Embedding, token_table
 from tpu_lm.blocks.norms import Layer
 from tpu_lm.blocks.parameter import normal, project, zeros
+from tpu_lm.blocks.reading import Reading
 from tpu_lm.checks import check_number, require
 from tpu_lm.shapes import EMBED, VOCAB
 
@@ -57,17 +58,15 @@ class Tied:
     """The head's own parameters."""
     return Head(bias=zeros((vocabulary,), (VOCAB,)))
 
-  def logits(
+  def read(
     self, head: Head | None, embedding: Embedding, x_BSD: jax.Array
-  ) -> jax.Array:
-    """[B, S, D] -> f32[B, S, V]."""
+  ) -> Reading:
+    """What logits are read from, of [B, S, D]."""
     if self.scale != 1.0:
       scale = x_BSD.shape[-1] ** -0.5 if self.scale == 'rsqrt' else self.scale
       x_BSD = x_BSD * jnp.asarray(scale, x_BSD.dtype)
-    logits_BSV = embedding.logits(x_BSD)
-    if head is not None:
-      logits_BSV += head.bias[...]
-    return capped(logits_BSV, self.softcap)
+    bias_V = None if head is None else head.bias[...]
+    return Reading(x_BSD, embedding.table[...], bias_V, self.softcap)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,14 +96,10 @@ class Separate:
       parameters['bias'] = zeros((vocabulary,), (VOCAB,))
     return Head(**parameters)
 
-  def logits(
-    self, head: Head, embedding: Embedding, x_BSD: jax.Array
-  ) -> jax.Array:
-    """[B, S, D] -> f32[B, S, V]."""
-    logits_BSV = read_logits(head.table, x_BSD)
-    if self.bias:
-      logits_BSV += head.bias[...]
-    return capped(logits_BSV, self.softcap)
+  def read(self, head: Head, embedding: Embedding, x_BSD: jax.Array) -> Reading:
+    """What logits are read from, of [B, S, D]."""
+    bias_V = head.bias[...] if self.bias else None
+    return Reading(x_BSD, head.table[...], bias_V, self.softcap)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,15 +135,8 @@ class MaskedLM:
       bias=zeros((vocabulary,), (VOCAB,)),
     )
 
-  def logits(
-    self, head: Head, embedding: Embedding, x_BSD: jax.Array
-  ) -> jax.Array:
-    """[B, S, D] -> f32[B, S, V]."""
+  def read(self, head: Head, embedding: Embedding, x_BSD: jax.Array) -> Reading:
+    """What logits are read from, of [B, S, D]."""
     x_BSD = project(x_BSD, head.dense, bias=head.dense_bias)
     x_BSD = head.norm(ACTIVATIONS[self.activation](x_BSD))
-    return embedding.logits(x_BSD) + head.bias[...]
-
-
-def capped(logits: jax.Array, softcap: float | None) -> jax.Array:
-  """Keeps logits within +-softcap smoothly; unchanged where it is None."""
-  return logits if softcap is None else softcap * jnp.tanh(logits / softcap)
+    return Reading(x_BSD, embedding.table[...], head.bias[...])

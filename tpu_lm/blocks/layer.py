@@ -8,7 +8,8 @@ from flax import nnx
 
 from tpu_lm import shapes
 from tpu_lm.blocks.activations import dropout
-from tpu_lm.blocks.attention import AttentionLayer, within
+from tpu_lm.blocks.attention import AttentionLayer
+from tpu_lm.blocks.visibility import Visibility
 from tpu_lm.sharding import constrain
 
 
@@ -16,18 +17,18 @@ class View(NamedTuple):
   """What the layers of a stack see besides the stream, the same for all.
 
   Attributes:
-    mask: bool[B, 1, 1, S, T].
+    visibility: of the stream's tokens for each other.
     angles: of `rotary_angles`, or None.
     bias_HST: f32, added to attention logits, or None.
     encoded_BED: what an encoder gives, or None.
-    cross_mask: bool[B, 1, 1, S, E], or None.
+    cross: what is seen of the encoder, or None.
   """
 
-  mask: jax.Array
+  visibility: Visibility
   angles: Any = None
   bias_HST: jax.Array | None = None
   encoded_BED: jax.Array | None = None
-  cross_mask: jax.Array | None = None
+  cross: Visibility | None = None
 
 
 class Layer(nnx.Module):
@@ -87,11 +88,11 @@ class Layer(nnx.Module):
       return None if key is None else jax.random.fold_in(key, place)
 
     def attention(x):
-      mask = view.mask if window is None else within(view.mask, window)
       return self.attention(
         x,
         x,
-        mask,
+        view.visibility,
+        window,
         angles=view.angles,
         bias_HST=view.bias_HST,
         rate=rate,
@@ -100,10 +101,10 @@ class Layer(nnx.Module):
 
     def cross_attention(x):
       out_BSD = self.cross_attention(
-        x, view.encoded_BED, view.cross_mask, rate=rate, key=key_of(1)
+        x, view.encoded_BED, view.cross, rate=rate, key=key_of(1)
       )
       # A softmax over nothing would be a mean of other documents.
-      seen_BS1 = jnp.any(view.cross_mask, axis=-1)[:, 0, 0, :, None]
+      seen_BS1 = jnp.any(view.cross.mask, axis=-1)[:, 0, 0, :, None]
       return jnp.where(seen_BS1, out_BSD, 0)
 
     def feed_forward(x):

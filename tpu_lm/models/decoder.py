@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import jax
 
-from tpu_lm.blocks.attention import causal_mask
+from tpu_lm.blocks.visibility import Visibility, causal
 from tpu_lm.models.one_stack import OneStack
 from tpu_lm.models.stack import Stack
 
@@ -19,8 +19,8 @@ class Decoder(OneStack):
 
   layout: ClassVar[str] = 'decoder'
 
-  def _mask(self, batch: dict[str, jax.Array]) -> jax.Array:
-    return causal_mask(batch['segments'])
+  def _visibility(self, batch: dict[str, jax.Array]) -> Visibility:
+    return causal(batch['segments'])
 
   def _stack(self) -> Stack:
     return Stack(self, self.layers, both_ways=False)

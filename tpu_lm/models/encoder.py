@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import jax
 
-from tpu_lm.blocks.attention import segment_mask
+from tpu_lm.blocks.visibility import Visibility, both_ways
 from tpu_lm.models.one_stack import OneStack
 from tpu_lm.models.stack import Stack
 
@@ -19,8 +19,8 @@ class Encoder(OneStack):
 
   layout: ClassVar[str] = 'encoder'
 
-  def _mask(self, batch: dict[str, jax.Array]) -> jax.Array:
-    return segment_mask(batch['segments'], batch['segments'])
+  def _visibility(self, batch: dict[str, jax.Array]) -> Visibility:
+    return both_ways(batch['segments'], batch['segments'])
 
   def _stack(self) -> Stack:
     return Stack(self, self.layers, both_ways=True)

@@ -5,8 +5,8 @@ from typing import ClassVar
 
 import jax
 
-from tpu_lm.blocks.attention import causal_mask, segment_mask
 from tpu_lm.blocks.layer import View
+from tpu_lm.blocks.visibility import both_ways, causal
 from tpu_lm.checks import check_counts
 from tpu_lm.models.modules import axes_of, init_parts
 from tpu_lm.models.stack import Stack
@@ -85,7 +85,7 @@ class EncoderDecoder(Transformer):
       self.token_vectors(params),
       batch['encoder_inputs'],
       batch['encoder_positions'],
-      View(segment_mask(segments_BE, segments_BE)),
+      View(both_ways(segments_BE, segments_BE)),
       None if rng is None else jax.random.fold_in(rng, 0),
     )
 
@@ -98,9 +98,9 @@ class EncoderDecoder(Transformer):
   ) -> jax.Array:
     """What the decoder gives that looks at `encode`'s result, [B, S, D]."""
     view = View(
-      causal_mask(batch['segments']),
+      causal(batch['segments']),
       encoded_BED=encoded_BED,
-      cross_mask=segment_mask(batch['segments'], batch['encoder_segments']),
+      cross=both_ways(batch['segments'], batch['encoder_segments']),
     )
     return self._stacks()['decoder'](
       params['decoder'],

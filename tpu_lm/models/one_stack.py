@@ -5,6 +5,7 @@ import abc
 import jax
 
 from tpu_lm.blocks.layer import View
+from tpu_lm.blocks.visibility import Visibility
 from tpu_lm.models.modules import axes_of, init_parts
 from tpu_lm.models.stack import Stack
 from tpu_lm.models.transformer import Out, Transformer
@@ -53,14 +54,14 @@ class OneStack(Transformer, abc.ABC):
       self.token_vectors(params),
       batch['inputs'],
       batch['positions'],
-      View(self._mask(batch)),
+      View(self._visibility(batch)),
       rng,
     )
     return self.out(params, hidden_BSD)
 
   @abc.abstractmethod
-  def _mask(self, batch: dict[str, jax.Array]) -> jax.Array:
-    """Which keys a query sees, bool[B, 1, 1, S, T]."""
+  def _visibility(self, batch: dict[str, jax.Array]) -> Visibility:
+    """Which tokens see which."""
 
   @abc.abstractmethod
   def _stack(self) -> Stack:

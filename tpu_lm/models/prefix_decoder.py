@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import jax
 
-from tpu_lm.blocks.attention import prefix_mask
+from tpu_lm.blocks.visibility import Visibility, prefix
 from tpu_lm.models.one_stack import OneStack
 from tpu_lm.models.stack import Stack
 
@@ -25,8 +25,8 @@ class PrefixDecoder(OneStack):
 
   layout: ClassVar[str] = 'prefix_decoder'
 
-  def _mask(self, batch: dict[str, jax.Array]) -> jax.Array:
-    return prefix_mask(batch['segments'], batch['prefix'])
+  def _visibility(self, batch: dict[str, jax.Array]) -> Visibility:
+    return prefix(batch['segments'], batch['prefix'])
 
   def _stack(self) -> Stack:
     return Stack(self, self.layers, both_ways=False)

@@ -12,6 +12,7 @@ from tpu_lm.blocks.feed_forward import FeedForward
 from tpu_lm.blocks.heads import Tied
 from tpu_lm.blocks.norms import RMS
 from tpu_lm.blocks.positions import Rotary
+from tpu_lm.blocks.reading import Reading
 from tpu_lm.blocks.residual import Pre
 from tpu_lm.checks import check_counts, check_number, nearest, require
 from tpu_lm.models.modules import graph_of
@@ -27,15 +28,20 @@ CHOICES = {
   'feed_forward': 'gated',
   'residual': 'run',
   'embedding': 'scaled',
-  'head': 'logits',
+  'head': 'read',
 }
 
 
 class Out(NamedTuple):
   """What a model gives an objective."""
 
-  logits_BSV: jax.Array  # float32
   hidden_BSD: jax.Array  # after the last norm, in the model's dtype
+  reading: Reading
+
+  @property
+  def logits_BSV(self) -> jax.Array:
+    """All logits, float32; computed when asked for."""
+    return self.reading.logits()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -114,12 +120,12 @@ class Transformer:
     return nnx.merge(graph_of(self._embedding), params['embedding'])
 
   def out(self, params: Tree, hidden_BSD: jax.Array) -> Out:
-    """Logits of what the last layer gives."""
+    """What the last layer gives, ready for logits to be read."""
     head = None
     if self.head.has_parameters:
       head = nnx.merge(graph_of(self._head), params['head'])
     embedding = self.token_vectors(params)
-    return Out(self.head.logits(head, embedding, hidden_BSD), hidden_BSD)
+    return Out(hidden_BSD, self.head.read(head, embedding, hidden_BSD))
 
   def outer_parts(self) -> dict[str, Any]:
     """Constructors of the modules that belong to no stack, by name."""

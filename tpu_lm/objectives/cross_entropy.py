@@ -6,7 +6,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from tpu_lm.checks import check_number
+from tpu_lm.checks import check_counts, check_number
+from tpu_lm.objectives.logit_summary import summarise
 from tpu_lm.state import Mean
 
 
@@ -24,23 +25,25 @@ class CrossEntropy:
     z_loss: weight of log(Z)^2, which keeps logits from drifting; Chowdhery et
       al. (2022), "PaLM", section 5, uses 1e-4. It is part of the loss that is
       minimised, not of the loss that is reported.
+    vocabulary_chunks: parts of the vocabulary whose logits are held one after
+      another: less memory, and a third more products of the head.
   """
 
   z_loss: float = 0.0
+  vocabulary_chunks: int = 1
 
   def __post_init__(self):
     check_number('CrossEntropy.z_loss', self.z_loss, least=0)
+    check_counts('CrossEntropy', self, ('vocabulary_chunks',))
 
   def __call__(self, forward: Callable, batch: dict, rng: jax.Array):
     """See the contract in `objectives/__init__.py`."""
     out = forward(batch)
     weights_BS, targets_BS = batch['weights'], batch['targets']
-    log_normalizer_BS = jax.nn.logsumexp(out.logits_BSV, axis=-1)
-    target_logit_BS = jnp.take_along_axis(
-      out.logits_BSV, targets_BS[..., None], axis=-1
-    )[..., 0]
+    log_normalizer_BS, target_logit_BS, correct_BS = summarise(
+      out.reading, targets_BS, self.vocabulary_chunks
+    )
     loss_BS = (log_normalizer_BS - target_logit_BS) * weights_BS
-    correct_BS = jnp.argmax(out.logits_BSV, axis=-1) == targets_BS
     weight_B = jnp.sum(weights_BS, axis=1)
     metrics = {
       'loss': Mean(jnp.sum(loss_BS, axis=1), weight_B),
