@@ -12,7 +12,8 @@ LEVELS = (
   'sharding state step accumulate schedules optimizers blocks compiled',
   'models objectives methods data generate evals checkpoint lineage run_log '
   'progress interrupt warm_start evaluate',
-  'phase stages entry plan run_folder prepare loop report survey families',
+  'phase stages entry plan run_folder prepare loop report survey families '
+  'forecast',
   'config cli commands config_errors',
 )
 LEVEL = {room: i for i, rooms in enumerate(LEVELS) for room in rooms.split()}
@@ -25,6 +26,7 @@ NEIGHBOURS = {
   'stages': {'phase'},
   'plan': {'phase', 'stages', 'entry'},
   'prepare': {'phase', 'stages', 'run_folder', 'plan'},
+  'forecast': {'phase', 'stages', 'report'},
   'survey': {'phase', 'stages', 'plan', 'report'},
   'run_folder': {'phase'},
   'entry': {'phase', 'stages'},

@@ -4,12 +4,13 @@ import argparse
 import sys
 
 from tpu_lm.checks import UserError
-from tpu_lm.commands import cache, data, report, tokenizer, train
+from tpu_lm.commands import cache, data, plan, report, tokenizer, train
 from tpu_lm.commands.arguments import GIN_EPILOG
 
 EXIT_MISTAKE = 2
 COMMANDS = {
   'train': train,
+  'plan': plan,
   'report': report,
   'data': data,
   'cache': cache,
@@ -24,6 +25,9 @@ Pretrain language models in JAX, and keep pretraining them.
       on where it stopped
   tpu-lm train ... --dry_run
       checks all but the data and prints the tree, trains nothing
+  tpu-lm plan --gin_file=F [--topology=v5p:4x4x8] [--search]
+      shows what a run will read, and what its step needs on a TPU slice that
+      need not be there
   tpu-lm report D
       writes the report of the run in D again, and prints its table
 

@@ -6,11 +6,15 @@
 No TPU is needed: libtpu compiles for a slice that it is only told of.
 """
 
+import contextlib
 import dataclasses
 import importlib.util
 import itertools
 import math
+import os
 import re
+import sys
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -221,9 +225,10 @@ class Topology:
     if math.prod(self.dims) == 1:
       options['chips_per_host_bounds'] = [1, 1, 1]
     try:
-      return topologies.get_topology_desc(
-        platform='tpu', topology_name=self.name, **options
-      )
+      with _quiet():
+        return topologies.get_topology_desc(
+          platform='tpu', topology_name=self.name, **options
+        )
     except jax.errors.JaxRuntimeError as error:
       told = str(error).splitlines()[0]
       raise UserError(f'topology {self.name!r}: {told}') from None
@@ -231,6 +236,20 @@ class Topology:
   @property
   def _facts(self) -> Generation:
     return GENERATIONS[self.kind]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+  """Without libtpu's complaints on standard error that no TPU is there."""
+  sys.stderr.flush()
+  before = os.dup(2)
+  try:
+    with open(os.devnull, 'wb') as nothing:
+      os.dup2(nothing.fileno(), 2)
+    yield
+  finally:
+    os.dup2(before, 2)
+    os.close(before)
 
 
 def _usual_shapes(kind: str, chips: int) -> list[str]:

@@ -1,0 +1,221 @@
+"""A phase's train step, compiled for TPUs that need not be there."""
+
+import contextlib
+import dataclasses
+import math
+import re
+from collections.abc import Iterator, Mapping
+
+import jax
+import jax.numpy as jnp
+from jax.experimental.compilation_cache import compilation_cache
+
+from tpu_lm.checks import UserError
+from tpu_lm.compiled.cost import Cost, cost_of
+from tpu_lm.compiled.topology import Topology
+from tpu_lm.data.layout import Layout
+from tpu_lm.forecast.flops import Flops, pairs_seen, step_flops
+from tpu_lm.phase import Run
+from tpu_lm.shapes import BATCH_KEYS
+from tpu_lm.sharding import batch_shardings, check_rows, state_shardings
+from tpu_lm.stages import Stage
+from tpu_lm.state import init_state
+from tpu_lm.step import make_train_step
+from tpu_lm.tree import Tree
+
+# Of a TPU's peak, in kernels, which the compiler does not see into.
+KERNEL_UTILISATION = 0.5
+# Products of S x T x K that each of splash attention's kernels does for a pair.
+KERNEL_PRODUCTS = {'fwd': 2, 'dq': 3, 'dkv': 4}
+_SIZE = re.compile(r'\b([\d.]+[KMGT])\b')
+
+
+class DoesNotFit(UserError):
+  """The program needs more memory than a device has."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+  """What a compiled train step needs.
+
+  Attributes:
+    topology: what it was compiled for.
+    mesh: size of each axis.
+    state_bytes: on a device, by kind: parameters, optimizer, methods, batch.
+    temporary_bytes: on a device, while a step runs.
+    checkpoint_bytes: of the whole state.
+    cost: of a step on a device.
+    flops: that a step needs, on all devices.
+    kernel_flops: of a step on a device, in attention's kernels.
+  """
+
+  topology: Topology
+  mesh: Mapping[str, int]
+  state_bytes: Mapping[str, int]
+  temporary_bytes: int
+  checkpoint_bytes: int
+  cost: Cost
+  flops: Flops
+  kernel_flops: float
+
+  @property
+  def total_bytes(self) -> int:
+    """On a device, at once."""
+    return sum(self.state_bytes.values()) + self.temporary_bytes
+
+  @property
+  def seconds(self) -> float | None:
+    """A step's time without waiting for other devices, or None.
+
+    The compiler's cycles, and kernels at `KERNEL_UTILISATION` of the peak. It
+    ranks programs and bounds them from below; it promises nothing.
+    """
+    if self.topology.clock_hz is None:
+      return None
+    kernels = KERNEL_UTILISATION * self.topology.peak_flops
+    return self.cost.cycles / self.topology.clock_hz + (
+      self.kernel_flops / kernels
+    )
+
+  @property
+  def utilisation(self) -> float | None:
+    """Of the peak, by the operations that training needs, or None."""
+    if not self.seconds:
+      return None
+    peak = self.topology.peak_flops * self.topology.devices
+    return self.flops.total / (self.seconds * peak)
+
+
+def compile_step(
+  run: Run, stage: Stage, layout: Layout, topology: Topology
+) -> Program:
+  """Compiles what `loop.py` would run, for a topology.
+
+  Args:
+    run: the run.
+    stage: the phase in its place.
+    layout: of its rows, settled.
+    topology: the devices.
+
+  Raises:
+    DoesNotFit: it needs more memory than there is.
+    UserError: the mesh or the batch does not suit the devices.
+  """
+  phase, model = stage.phase, run.model
+  mesh = run.mesh.make(topology.description().devices)
+  rows = phase.batch_size // phase.micro_batches
+  check_rows(mesh, rows, 'Phase.batch_size / Phase.micro_batches')
+  optimizer = phase.optimizer.make(model.axes())
+  series = len(phase.mixture.weights) * (2 if phase.mixture.replay else 1)
+
+  def fresh():
+    return init_state(model, optimizer, phase.methods, jax.random.key(0))
+
+  shapes = jax.eval_shape(fresh)
+  places = state_shardings(mesh, model.axes(), shapes.params, shapes)
+  state = _placed(shapes, places)
+  batch = _batch(phase.batch_size, layout)
+  batch = _placed(batch, batch_shardings(mesh, batch))
+  step = make_train_step(
+    model,
+    phase.objective,
+    optimizer,
+    stage.curve,
+    start_step=stage.start_step,
+    seed=run.seed,
+    sources=series,
+    methods=phase.methods,
+    micro_batches=phase.micro_batches,
+  )
+  with jax.set_mesh(mesh), _no_cache():
+    lowered = jax.jit(
+      step, donate_argnums=0, out_shardings=(places, None)
+    ).lower(state, batch)
+    try:
+      compiled = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+      raise _mistake(error, topology) from None
+  cost = cost_of(compiled.as_text())
+  memory = compiled.memory_analysis()
+  parts = {
+    'parameters': state.params,
+    'optimizer': state.optimizer,
+    'methods': state.slots,
+    'batch': batch,
+  }
+  own_rows = phase.batch_size // (mesh.shape['data'] * mesh.shape['fsdp'])
+  return Program(
+    topology,
+    dict(mesh.shape),
+    {name: _device_bytes(part) for name, part in parts.items()},
+    memory.temp_size_in_bytes,
+    sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes)),
+    cost,
+    step_flops(model, layout, phase.batch_size),
+    _kernel_flops(cost, model, layout, own_rows / phase.micro_batches, mesh),
+  )
+
+
+def _batch(rows: int, layout: Layout) -> dict[str, jax.ShapeDtypeStruct]:
+  """Shapes of a batch; see `shapes.BATCH_KEYS`."""
+  sizes = {key: x.shape[1:] for key, x in layout.empty().items()}
+  sizes |= {'targets': sizes['inputs'], 'weights': sizes['inputs']}
+  sizes['source'] = ()
+  return {
+    key: jax.ShapeDtypeStruct((rows, *size), jnp.dtype(BATCH_KEYS[key].dtype))
+    for key, size in sizes.items()
+  }
+
+
+def _placed(tree: Tree, places: Tree) -> Tree:
+  return jax.tree.map(
+    lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
+    tree,
+    places,
+  )
+
+
+def _device_bytes(tree: Tree) -> int:
+  return sum(
+    math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+    for leaf in jax.tree.leaves(tree)
+  )
+
+
+def _kernel_flops(cost: Cost, model, layout, rows: float, mesh) -> float:
+  """Of attention in kernels; each is taken for an average layer."""
+  pairs = pairs_seen(model, layout)
+  share = rows / (mesh.shape['tensor'] * mesh.shape['sequence'])
+  product = 2 * model.heads * model.head_dim * share * sum(pairs) / len(pairs)
+  total = 0.0
+  for name, calls in cost.kernels.items():
+    for part, products in KERNEL_PRODUCTS.items():
+      if f'_{part}_' in f'{name}_':
+        total += calls * products * product
+  return total
+
+
+@contextlib.contextmanager
+def _no_cache() -> Iterator[None]:
+  """JAX writes entries for devices that aren't there, and can't read them."""
+  before = jax.config.jax_enable_compilation_cache
+  jax.config.update('jax_enable_compilation_cache', False)
+  compilation_cache.reset_cache()  # else the one in use is asked all the same
+  try:
+    yield
+  finally:
+    jax.config.update('jax_enable_compilation_cache', before)
+    compilation_cache.reset_cache()
+
+
+def _mistake(error: Exception, topology: Topology) -> UserError:
+  text = str(error)
+  if 'RESOURCE_EXHAUSTED' not in text:
+    return UserError(f'{topology.name}: {text.splitlines()[0]}')
+  # In all its wordings: what is needed, and then what there is.
+  told, sizes = text.splitlines()[0], _SIZE.findall(text)
+  if len(sizes) >= 2:
+    told = f'{sizes[0]}iB are needed, and there are {sizes[1]}iB'
+  return DoesNotFit(
+    f'a step does not fit into a {topology.kind} device: {told}'
+  )
