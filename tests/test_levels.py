@@ -11,7 +11,7 @@ LEVELS = (
   'checks shapes tree',
   'sharding state step accumulate schedules optimizers blocks compiled',
   'models objectives methods data generate evals checkpoint lineage run_log '
-  'progress interrupt warm_start evaluate',
+  'progress interrupt warm_start evaluate speed profiling',
   'phase stages entry plan run_folder prepare loop report survey families '
   'forecast',
   'config cli commands config_errors',
@@ -30,7 +30,7 @@ NEIGHBOURS = {
   'survey': {'phase', 'stages', 'plan', 'report'},
   'run_folder': {'phase'},
   'entry': {'phase', 'stages'},
-  'loop': {'phase', 'stages', 'entry', 'run_folder', 'prepare'},
+  'loop': {'phase', 'stages', 'entry', 'run_folder', 'prepare', 'forecast'},
   'config': {'config_errors'},
   'commands': {'config'},
   'cli': {'commands'},

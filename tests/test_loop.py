@@ -25,6 +25,7 @@ from tpu_lm.optimizers.adamw import AdamW
 from tpu_lm.optimizers.lion import Lion
 from tpu_lm.optimizers.sgd import SGD
 from tpu_lm.phase import Run
+from tpu_lm.profiling import Profile
 from tpu_lm.schedules.constant import Constant
 from tpu_lm.sharding import Mesh
 
@@ -423,3 +424,47 @@ def test_documents_are_masked_where_a_phase_says_so(tmp_path):
       found.setdefault(name, []).append(value)
   for name, (masked, together) in found.items():
     assert masked != together, name
+
+
+def test_a_window_of_steps_is_profiled(tmp_path):
+  run = tiny.tree_run(tmp_path / 'stores')
+  profile = Profile(phase='base', first=3, steps=2)
+  run = dataclasses.replace(run, phases=run.phases[:1], profile=profile)
+  train(run, tmp_path / 'run')
+  traces = [*(tmp_path / 'run' / 'profile' / 'base').rglob('*.xplane.pb')]
+  assert len(traces) == 1 and traces[0].stat().st_size > 0
+  undisturbed = dataclasses.replace(run, profile=None)
+  train(undisturbed, tmp_path / 'undisturbed')
+  ours, theirs = (
+    (tmp_path / name / 'metrics.jsonl').read_bytes()
+    for name in ('run', 'undisturbed')
+  )
+  assert ours == theirs
+
+
+@pytest.mark.parametrize(
+  ('profile', 'message'),
+  [
+    (Profile(phase='bas'), "Profile.phase = 'bas'.*Did you mean: base"),
+    (Profile(phase='base', first=999), r'Profile\.first = 999'),
+    (7, r'Run\.profile = 7'),
+  ],
+)
+def test_a_window_that_never_comes_is_told(tmp_path, profile, message):
+  run = dataclasses.replace(tiny.tree_run(tmp_path), profile=profile)
+  with pytest.raises(UserError, match=message):
+    train(run, tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
+
+
+def test_timings_say_how_much_was_steps(finished):
+  _, run_dir = finished
+  lines = (run_dir / 'timings.jsonl').read_text().splitlines()
+  found = {}
+  for point in map(json.loads, lines):
+    found.setdefault(point['name'], []).append(point['value'])
+  assert 0 < max(found['goodput']) <= 1
+  ratio = np.array(found['model_flops_per_second']) / np.array(
+    found['tokens_per_second']
+  )
+  np.testing.assert_allclose(ratio, ratio[0], rtol=1e-6)

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import math
 import pathlib
-import time
 
 import jax
 
@@ -13,13 +12,16 @@ from tpu_lm.checkpoint import Checkpoints
 from tpu_lm.data.prefetch import Prefetch
 from tpu_lm.entry import make_builder, make_state, read_ledgers, to_json
 from tpu_lm.evals.source_loss import SourceLoss
+from tpu_lm.forecast.flops import phase_flops
 from tpu_lm.interrupt import Interrupted, StopSignals
 from tpu_lm.lineage import DONE, RUNNING, Lineage, definition, write_json
 from tpu_lm.phase import Run
 from tpu_lm.prepare import prepare, sources_evaluated
+from tpu_lm.profiling import Window
 from tpu_lm.progress import Progress
 from tpu_lm.run_log import RunLog, named_values
 from tpu_lm.sharding import batch_shardings
+from tpu_lm.speed import Speed
 from tpu_lm.stages import Stage, lay_out, vouched_steps
 from tpu_lm.step import make_train_step
 
@@ -97,11 +99,13 @@ class _Training:
     self.log, self.shared = shared.log, shared
     self.checkpoints = Checkpoints(stage.folder / 'checkpoints')
     self.builder = None
+    self.window = Window(self.run.profile, stage.phase.name, self.log.run_dir)
 
   def close(self) -> None:
     """Waits for what goes on in the background."""
     if self.builder is not None:
       self.builder.close()
+    self.window.close()
     self.checkpoints.wait()
 
   def train(self) -> None:
@@ -155,11 +159,13 @@ class _Training:
       out_shardings=(shardings, None),
     )
     self.reports: list[tuple[int, dict]] = []
-    self._clock = time.monotonic(), self.taken
+    per_step = phase.tokens_per_step, phase_flops(run, phase).total
+    self.speed = Speed(*per_step, self.taken, run.log_every)
 
   def _step(self) -> None:
     batch, self.ledger = self.builder.next(self.taken, self.ledger)
     batch = jax.device_put(batch, batch_shardings(self.shared.mesh, batch))
+    self.window.before(self.taken)
     self.state, report = self.train_step(self.state, batch)
     self.taken += 1
     self.reports.append((self.taken, report))
@@ -190,28 +196,21 @@ class _Training:
         )
 
   def _note_speed(self, taken: int, loss: float) -> None:
-    now, (then, before) = time.monotonic(), self._clock
-    steps, seconds = taken - before, max(now - then, 1e-9)
-    if steps < self.run.log_every and taken < self.phase.steps:
-      return  # too few to time: the device runs one step behind
-    self._clock = now, taken
-    speed = steps * self.phase.tokens_per_step / seconds
-    timings = {'step_seconds': seconds / steps, 'tokens_per_second': speed}
-    self.log.timings(*self._place(taken), timings)
-    note = f'loss {loss:.3f}, {speed:,.0f} tokens/s'
-    self.shared.progress.advance(steps, self.phase.name, note)
+    steps, timings = self.speed.measure(taken, taken == self.phase.steps)
+    if steps:
+      self.log.timings(*self._place(taken), timings)
+      note = f'loss {loss:.3f}, {timings["tokens_per_second"]:,.0f} tokens/s'
+      self.shared.progress.advance(steps, self.phase.name, note)
 
   def _evaluate(self) -> None:
     self._flush()
-    started = time.monotonic()
-    losses = self.source_loss.run(self.state.params)
-    if self.taken == self.phase.steps:
-      for measure in self.phase.evaluate.final:
-        losses |= measure(self.run, self.state.params)
+    with self.speed.paused():
+      losses = self.source_loss.run(self.state.params)
+      if self.taken == self.phase.steps:
+        for measure in self.phase.evaluate.final:
+          losses |= measure(self.run, self.state.params)
     self._check_finite(losses, self.taken)
     self.log.metrics(*self._place(self.taken), losses)
-    then, before = self._clock
-    self._clock = then + time.monotonic() - started, before
 
   def _save(self) -> None:
     self._flush()
@@ -219,7 +218,8 @@ class _Training:
     lineage = self._lineage()
     record = {'lineage': lineage.to_json(), 'config': self.shared.config}
     try:
-      self.checkpoints.save(self.state, record)
+      with self.speed.paused():
+        self.checkpoints.save(self.state, record)
     except FloatingPointError as error:
       raise Stopped(f'{error} at step {self.taken}; it was not saved') from None
     _write_lineage(self.stage, lineage)

@@ -12,6 +12,7 @@ from tpu_lm.lineage import ANNEALED, TRUNK
 from tpu_lm.objectives.cross_entropy import CrossEntropy
 from tpu_lm.optimizers.adamw import AdamW
 from tpu_lm.optimizers.carry import POLICIES
+from tpu_lm.profiling import Profile
 from tpu_lm.schedules.base import Curve, Horizon, Tokens, length_in_steps
 from tpu_lm.sharding import Mesh
 from tpu_lm.state import Method
@@ -140,6 +141,7 @@ class Run:
     mesh: how the devices are used.
     seed: of initial weights, row order and dropout.
     log_every: steps between lines of training metrics.
+    profile: steps that are profiled; None: none.
   """
 
   name: str
@@ -149,6 +151,7 @@ class Run:
   mesh: Mesh = Mesh()
   seed: int = 0
   log_every: int = 10
+  profile: Profile | None = None
 
   def __post_init__(self):
     object.__setattr__(self, 'phases', tuple(self.phases))

@@ -10,12 +10,13 @@ import numpy as np
 
 from tpu_lm import plan, run_folder
 from tpu_lm.checkpoint import Checkpoints
-from tpu_lm.checks import UserError, nearest
+from tpu_lm.checks import UserError, nearest, require
 from tpu_lm.data.layout import Layout
 from tpu_lm.data.opened import settled, tasks_of
 from tpu_lm.data.rows import open_rows
 from tpu_lm.optimizers.carry import carry
 from tpu_lm.phase import Phase, Run
+from tpu_lm.profiling import Profile
 from tpu_lm.sharding import check_rows
 from tpu_lm.stages import Stage, lay_out
 from tpu_lm.tree import Tree, count, named_paths
@@ -29,6 +30,7 @@ def check(run: Run, run_dir: pathlib.Path) -> list[Stage]:
   """
   if jax.process_count() > 1:
     raise UserError('a run is of one process yet; several would overwrite it')
+  _check_profile(run)
   mesh = run.mesh.make()
   run_folder.check_identity(run, run_dir)
   stages = lay_out(run, run_dir)
@@ -113,6 +115,20 @@ def _check_store(run: Run, phase: Phase, source: str, split: str) -> None:
       f'model vocabulary = {vocabulary}: {source} has {size} token ids'
       + (f', {more} of them special tokens of its noise' if more else '')
     )
+
+
+def _check_profile(run: Run) -> None:
+  profile = run.profile
+  good = isinstance(profile, Profile | None)
+  require(good, 'Run.profile', profile, 'must be a Profile, or None')
+  by_name = {phase.name: phase for phase in run.phases}
+  if profile is None:
+    return
+  hint = f'is no phase of this run.{nearest(profile.phase, by_name)}'
+  require(profile.phase in by_name, 'Profile.phase', profile.phase, hint)
+  steps = by_name[profile.phase].steps
+  must = f'must leave steps to profile of the {steps} of the phase'
+  require(profile.first < steps, 'Profile.first', profile.first, must)
 
 
 @functools.cache

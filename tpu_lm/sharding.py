@@ -29,8 +29,7 @@ class Mesh:
   """Devices by axis; one of them may be -1: all devices that are left.
 
   Attributes:
-    data: copies the parameters. Slices of a pod, between which the network is
-      slow, lie on it.
+    data: copies the parameters; slices of a pod, joined slowly, lie on it.
     fsdp: splits parameters and their optimizer state.
     tensor: splits heads, feed-forward and vocabulary.
     sequence: splits the tokens of a row; attention gathers keys and values.
@@ -64,8 +63,7 @@ class Mesh:
     slices = len({getattr(device, 'slice_index', 0) for device in devices})
     must = f'must be a multiple of the {slices} slices'
     require(sizes['data'] % slices == 0, 'Mesh.data', sizes['data'], must)
-    # jax.make_mesh's default axis type is Explicit, which asks for a sharding
-    # on every operation; we state shardings at a few places and let XLA fill.
+    # Explicit axes would ask for a sharding on every operation: XLA fills in.
     types = (AxisType.Auto,) * len(sizes)
     if slices == 1:
       shape = tuple(sizes.values())

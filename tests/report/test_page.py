@@ -199,3 +199,20 @@ def test_the_package_is_light():
   )
   output = subprocess.check_output([sys.executable, '-c', code], text=True)
   assert json.loads(output) == []
+
+
+@pytest.mark.parametrize('peak', [True, False])
+def test_the_page_says_what_the_machine_did(run_folder, peak):
+  folder = a_tree(run_folder)
+  values = {'tokens_per_second': [10, 30, 20], 'goodput': [0.2, 0.5, 0.93]}
+  if peak:
+    values['utilisation'] = [0.3, 0.41, 0.42]
+  lines = [
+    {'step': step, 'phase': 'base', 'name': name, 'value': value, 'tokens': 0}
+    for name, series in values.items()
+    for step, value in enumerate(series)
+  ]
+  (folder.path / 'timings.jsonl').write_text('\n'.join(map(json.dumps, lines)))
+  _, text = read(report.write_report(folder.path))
+  assert 'in steps' in text and '93%' in text and '50%' not in text
+  assert ('of peak' in text) == peak == ('41%' in text)

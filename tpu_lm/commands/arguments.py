@@ -48,6 +48,17 @@ def quiet() -> None:
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
 
+def keep_programs() -> None:
+  """Keeps compiled programs for the next start, beside other caches.
+
+  JAX's own variables say otherwise: JAX_COMPILATION_CACHE_DIR, a folder
+  (gs:// too), or JAX_ENABLE_COMPILATION_CACHE=false.
+  """
+  caches = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
+  folder = os.path.join(os.path.expanduser(caches), 'tpu_lm', 'programs')
+  os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', folder)
+
+
 def read_corpus(
   options: argparse.Namespace, bindings: Sequence[str]
 ) -> tuple['Corpus', 'Run | None']:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from tpu_lm.checks import UserError
 from tpu_lm.commands import report
-from tpu_lm.commands.arguments import add_gin, quiet
+from tpu_lm.commands.arguments import add_gin, keep_programs, quiet
 
 HELP = 'train a run, or go on with it'
 EXIT_STOPPED = 3
@@ -32,6 +32,7 @@ def run(options: argparse.Namespace, bindings: Sequence[str]) -> int:
       f'--run_dir={options.run_dir}: runs live in local folders only'
     )
   quiet()
+  keep_programs()
   from tpu_lm import config
 
   loaded = config.load(options.gin_file, bindings)

@@ -12,6 +12,8 @@ import jax
 
 from tpu_lm import shapes
 from tpu_lm.data.layout import ENCODER, Layout
+from tpu_lm.data.opened import settled
+from tpu_lm.phase import Phase, Run
 from tpu_lm.tree import is_axes, named_paths
 
 
@@ -58,6 +60,12 @@ def step_flops(model, layout: Layout, rows: int) -> Flops:
     products += 6 * weight.size * tokens * rows
   pairs = sum(pairs_seen(model, layout))
   return Flops(products, 12 * model.heads * model.head_dim * pairs * rows)
+
+
+def phase_flops(run: Run, phase: Phase) -> Flops:
+  """Of a step of a phase, in rows as its mixture makes them."""
+  layout = settled(run.corpus, phase.mixture, Layout.of(phase, run.model))
+  return step_flops(run.model, layout, phase.batch_size)
 
 
 def pairs_seen(model, layout: Layout) -> list[float]:

@@ -7,13 +7,13 @@ note that the page prints.
 """
 
 import dataclasses
-import json
 import math
 import pathlib
 from collections.abc import Iterator
 from typing import Any
 
 from tpu_lm.checks import UserError
+from tpu_lm.report.files import read_json, read_metrics
 
 VALIDATION = 'validation/loss/'
 REPLAY = 'replay:'
@@ -40,6 +40,8 @@ class Phase:
     definition: the phase as it was configured.
     metrics: {metric: {step: value}}, values as written (NaN included).
     tokens_per_second: median over the phase, or None.
+    goodput: share of the time that its steps had, as last written, or None.
+    utilisation: of the devices' peak, median, or None.
   """
 
   name: str
@@ -58,6 +60,8 @@ class Phase:
   definition: dict[str, Any]
   metrics: dict[str, dict[int, float]]
   tokens_per_second: float | None
+  goodput: float | None
+  utilisation: float | None
 
   @property
   def steps(self) -> int:
@@ -132,13 +136,13 @@ def read_run(run_dir: str | pathlib.Path) -> RunRecord:
   notes: list[str] = []
   lineages = {}
   for path in sorted(directory.glob('phases/*/lineage.json')):
-    lineage = _read_json(path, notes)
+    lineage = read_json(path, notes)
     if lineage:
       lineages[lineage.get('phase', path.parent.name)] = lineage
   if not lineages:
     raise UserError(f'{directory} is not a run folder: it has no phases')
-  metrics, tokens = _read_metrics(directory / 'metrics.jsonl', notes)
-  timings, _ = _read_metrics(directory / 'timings.jsonl', notes)
+  metrics, tokens = read_metrics(directory / 'metrics.jsonl', notes)
+  timings, _ = read_metrics(directory / 'timings.jsonl', notes)
   evaluated = {
     metric.removeprefix(VALIDATION): None
     for series in metrics.values()
@@ -163,7 +167,7 @@ def read_run(run_dir: str | pathlib.Path) -> RunRecord:
   read = {s: None for p in phases.values() for s in (*p.sources, *p.seen)}
   return RunRecord(
     directory=directory,
-    facts=_read_json(directory / 'run.json', notes) or {},
+    facts=read_json(directory / 'run.json', notes) or {},
     phases=phases,
     sources=tuple({**read, **evaluated}),
     evaluated=tuple(s for s in {**read, **evaluated} if s in evaluated),
@@ -208,7 +212,6 @@ def _phase(name, lineages, metrics, tokens, timings, evaluated, notes) -> Phase:
     if count > before.get(source, 0)
   }
   definition = lineage.get('definition') or {}
-  speeds = sorted(timings.get('tokens_per_second', {}).values())
   return Phase(
     name=name,
     parent=inside,
@@ -229,8 +232,19 @@ def _phase(name, lineages, metrics, tokens, timings, evaluated, notes) -> Phase:
     read=read,
     definition=definition,
     metrics=metrics,
-    tokens_per_second=speeds[len(speeds) // 2] if speeds else None,
+    tokens_per_second=_median(timings.get('tokens_per_second', {})),
+    goodput=_last(timings.get('goodput', {})),
+    utilisation=_median(timings.get('utilisation', {})),
   )
+
+
+def _median(series: dict[int, float]) -> float | None:
+  values = sorted(series.values())
+  return values[len(values) // 2] if values else None
+
+
+def _last(series: dict[int, float]) -> float | None:
+  return series[max(series)] if series else None
 
 
 def _sources(definition, read, evaluated) -> tuple[str, ...]:
@@ -262,34 +276,3 @@ def _tokens(lineage: dict, ledger: str) -> dict[str, int]:
 def _finite(points: dict[int, float], step: int) -> float | None:
   value = points.get(step, math.nan)
   return value if math.isfinite(value) else None
-
-
-def _read_json(path: pathlib.Path, notes: list[str]) -> dict | None:
-  try:
-    return json.loads(path.read_text())
-  except (OSError, ValueError) as error:
-    notes.append(f'{path.name} of {path.parent.name} is unreadable: {error}')
-    return None
-
-
-def _read_metrics(path: pathlib.Path, notes: list[str]):
-  """{phase: {metric: {step: value}}} and {phase: {step: tokens}}.
-
-  A step written twice (a resumed phase) keeps its later value.
-  """
-  metrics: dict[str, dict[str, dict[int, float]]] = {}
-  tokens: dict[str, dict[int, int]] = {}
-  lines = path.read_text().split('\n') if path.exists() else []
-  for number, line in enumerate(lines, 1):
-    if not line:
-      continue
-    try:
-      point = json.loads(line)
-      phase, metric, step = point['phase'], point['name'], int(point['step'])
-      value = math.nan if point['value'] is None else float(point['value'])
-    except (ValueError, TypeError, KeyError):
-      notes.append(f'{path.name}: line {number} is unreadable and left out')
-      continue
-    metrics.setdefault(phase, {}).setdefault(metric, {})[step] = value
-    tokens.setdefault(phase, {})[step] = int(point.get('tokens') or 0)
-  return metrics, tokens

@@ -16,6 +16,7 @@ from tpu_lm.report.words import (
   count,
   listed,
   loss,
+  percent,
   rate,
   shortened,
   signed,
@@ -132,8 +133,12 @@ def phase_table(record: RunRecord) -> Table:
     'read',
     'learning rate',
     'tokens/s',
+    'in steps',
+    'of peak',
   )
   rows = tuple(_phase_row(phase) for phase in record.phases.values())
+  if all(row[-1] == NOTHING for row in rows):  # no peak is known of a CPU
+    columns, rows = columns[:-1], tuple(row[:-1] for row in rows)
   return Table(columns, rows, frozenset({'phase', 'parent', 'kind', 'read'}))
 
 
@@ -147,6 +152,8 @@ def _phase_row(phase: Phase) -> tuple[str, ...]:
     shares(phase),
     course(phase),
     count(phase.tokens_per_second),
+    percent(phase.goodput),
+    percent(phase.utilisation),
   )
 
 

@@ -39,6 +39,11 @@ def count(value: float | None) -> str:
   return f'{value:.0f}'
 
 
+def percent(value: float | None) -> str:
+  """A share, in percent."""
+  return NOTHING if value is None else f'{value:.0%}'
+
+
 def several(number: int, thing: str) -> str:
   """'one phase', '15 phases'."""
   return f'one {thing}' if number == 1 else f'{number:,} {thing}s'
