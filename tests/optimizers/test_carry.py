@@ -14,6 +14,8 @@ from tpu_lm.optimizers.muon import Muon
 from tpu_lm.optimizers.sgd import SGD
 from tpu_lm.tree import named_paths
 
+HALVES = AdamW(first_moment='bfloat16', second_moment='bfloat16')
+
 
 @pytest.fixture
 def axes():
@@ -72,7 +74,7 @@ def test_clipping_and_decay_may_change(states):
   same(carry('keep', parent, fresh), parent)
 
 
-@pytest.mark.parametrize('optimizer', [AdamW(), Lion(), Muon(), SGD()])
+@pytest.mark.parametrize('optimizer', [AdamW(), HALVES, Lion(), Muon(), SGD()])
 def test_reset_first_moment(optimizer, states):
   parent, fresh = states(optimizer, optimizer)
   before, after = (
@@ -94,6 +96,17 @@ def test_rewarm_keeps_the_estimates(b1, memory, states):
   # Five updates were seen: a memory of ten is not longer than that.
   assert int(adam_of(state).count) == memory
   same(estimates(state), estimates(parent), rtol=2e-5)
+
+
+def dtypes(state):
+  return jax.tree.map(lambda leaf: leaf.dtype, state)
+
+
+def test_rewarm_keeps_what_moments_are_kept_in(states):
+  parent, fresh = states(HALVES, HALVES)
+  state = carry('rewarm_second_moment', parent, fresh)
+  assert dtypes(state) == dtypes(fresh)
+  same(estimates(state), estimates(parent), rtol=1e-2)
 
 
 def test_rewarm_in_numbers(states):

@@ -16,6 +16,10 @@ from tpu_lm.tree import is_axes, named_paths
 # name: (class, fields)
 OPTIMIZERS = {
   'adamw': (AdamW, {}),
+  'adamw_bfloat16': (
+    AdamW,
+    {'first_moment': 'bfloat16', 'second_moment': 'bfloat16'},
+  ),
   'adafactor': (Adafactor, {'factor_from': 4}),
   'lion': (Lion, {}),
   'muon': (Muon, {}),
@@ -217,3 +221,43 @@ def test_nesterov_needs_momentum():
 def test_muon_wants_two_sides():
   with pytest.raises(UserError, match='experts/up'):
     Muon().make({'experts': {'up': ('expert', 'embed', 'mlp')}})
+
+
+def test_moments_in_bfloat16_halve_the_state_and_keep_the_direction(
+  axes, params
+):
+  """Over a hundred updates with noise, against moments in float32."""
+  whole = AdamW(clip=None).make(axes)
+  halves = AdamW(
+    clip=None, first_moment='bfloat16', second_moment='bfloat16'
+  ).make(axes)
+  states = [optimizer.init(params) for optimizer in (whole, halves)]
+  sizes = [
+    sum(leaf.nbytes for leaf in jax.tree.leaves(state)) for state in states
+  ]
+  assert sizes[1] < 0.51 * sizes[0]
+  for step in range(100):
+    keys = jax.random.split(jax.random.key(step), len(jax.tree.leaves(params)))
+    gradients = jax.tree.unflatten(
+      jax.tree.structure(params),
+      [
+        1 + jax.random.normal(key, leaf.shape)
+        for key, leaf in zip(keys, jax.tree.leaves(params))
+      ],
+    )
+    one, states[0] = whole.update(gradients, states[0], params)
+    other, states[1] = halves.update(gradients, states[1], params)
+  for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other)):
+    assert jnp.linalg.norm(a - b) < 0.01 * jnp.linalg.norm(a)
+
+
+@pytest.mark.parametrize(
+  ('fields', 'message'),
+  [
+    ({'first_moment': 'float16'}, r'AdamW\.first_moment'),
+    ({'second_moment': 'bfloat16', 'b2': 0.999}, r'AdamW\.b2 = 0\.999'),
+  ],
+)
+def test_bad_dtypes_of_moments(fields, message):
+  with pytest.raises(UserError, match=message):
+    AdamW(**fields)

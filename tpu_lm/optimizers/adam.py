@@ -31,21 +31,34 @@ class AdamState(NamedTuple):
 
 
 def scale_by_adam(
-  b1: float, b2: float, eps: float
+  b1: float,
+  b2: float,
+  eps: float,
+  first: str = 'float32',
+  second: str = 'float32',
 ) -> optax.GradientTransformation:
   """`optax.scale_by_adam` with an `AdamState`.
 
   mu_hat / (sqrt(nu_hat) + eps) (Kingma and Ba 2015, arXiv 1412.6980,
-  algorithm 1).
+  algorithm 1). Moments are computed in float32 and kept in the dtypes `first`
+  and `second`.
   """
   adam = optax.scale_by_adam(b1, b2, eps)
 
+  def kept(state: optax.ScaleByAdamState) -> AdamState:
+    mu = jax.tree.map(lambda m: m.astype(first), state.mu)
+    nu = jax.tree.map(lambda v: v.astype(second), state.nu)
+    return AdamState(jnp.float32(b1), jnp.float32(b2), state.count, mu, nu)
+
   def init(params):
-    return AdamState(jnp.float32(b1), jnp.float32(b2), *adam.init(params))
+    return kept(adam.init(params))
 
   def update(gradients, state, params=None):
-    moments = optax.ScaleByAdamState(state.count, state.mu, state.nu)
+    mu, nu = jax.tree.map(
+      lambda moment: moment.astype(jnp.float32), (state.mu, state.nu)
+    )
+    moments = optax.ScaleByAdamState(state.count, mu, nu)
     direction, moments = adam.update(gradients, moments, params)
-    return direction, AdamState(state.b1, state.b2, *moments)
+    return direction, kept(moments)._replace(b1=state.b1, b2=state.b2)
 
   return optax.GradientTransformation(init, update)

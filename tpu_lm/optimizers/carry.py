@@ -103,7 +103,7 @@ def _rewarm_second_moment(parent: Tree, fresh: Tree) -> Tree:
       # A parent that took no step has moments of zero and no estimate.
       bias = 1 - old_rate ** jnp.maximum(old.count, 1)
       factor = (1 - new_rate**count) / bias
-      return jax.tree.map(lambda m: m * factor, moment)
+      return jax.tree.map(lambda m: (m * factor).astype(m.dtype), moment)
 
     return AdamState(
       b1=new.b1,
