@@ -28,13 +28,19 @@ CHILD = """
 import sys, time
 import jax
 from tpu_lm import cli, loop
-step = loop._Training._step
+step, evaluate = loop._Training._step, loop._Training._evaluate
+evaluated = 0.0
 def first(self):
   step(self)
   jax.block_until_ready(self.state)
-  print('FIRST', time.time(), flush=True)
+  print('FIRST', time.time(), evaluated, flush=True)
   raise SystemExit
-loop._Training._step = first
+def timed(self):
+  global evaluated
+  began = time.time()
+  evaluate(self)
+  evaluated = time.time() - began
+loop._Training._step, loop._Training._evaluate = first, timed
 cli.main(sys.argv[1:])
 """
 RUN = """
@@ -76,16 +82,23 @@ def main() -> None:
     lines = [json.dumps({'text': f'{n}: {words}'}) for n in range(2_000)]
     (place / 'texts.jsonl').write_text('\n'.join(lines))
     cold = start(place, 0)
-    print(f'{cold:.1f} s to the first step, nothing compiled, no store')
+    print(
+      f'{cold[0]:.1f} s to the first step, nothing compiled, no store;'
+      f' {cold[1]:.1f} of it for the evaluation before it'
+    )
     warm = [start(place, number + 1) for number in range(options.repeats)]
+  whole, evaluated = zip(*warm, strict=True)
   print(
-    f'{statistics.median(warm):.1f} s with what that left (median of'
-    f' {len(warm)}, {min(warm):.1f} to {max(warm):.1f})'
+    f'{statistics.median(whole):.1f} s with what that left (median of'
+    f' {len(whole)}, {min(whole):.1f} to {max(whole):.1f});'
+    f' {statistics.median(evaluated):.1f} of it for the evaluation'
   )
 
 
-def start(place: pathlib.Path, number: int) -> float:
-  """Seconds from the start of the process to the end of the first step."""
+def start(place: pathlib.Path, number: int) -> tuple[float, float]:
+  """Seconds from the start of the process to the end of the first step, and
+  those of them that went into the evaluation before it.
+  """
   began = time.time()
   output = subprocess.run(
     [
@@ -98,14 +111,16 @@ def start(place: pathlib.Path, number: int) -> float:
       f"--gin.Corpus.store_dir='{place / 'stores'}'",
       f'--run_dir={place / f"run{number}"}',
     ],
-    env={**os.environ, 'XDG_CACHE_HOME': str(place / 'cache')},
+    # Given, because the wrapper imports jax before the command names its own.
+    env={**os.environ, 'JAX_COMPILATION_CACHE_DIR': str(place / 'cache')},
     capture_output=True,
     text=True,
     check=False,
   )
   for line in output.stdout.splitlines():
     if line.startswith('FIRST'):
-      return float(line.split()[1]) - began
+      ended, evaluated = map(float, line.split()[1:])
+      return ended - began, evaluated
   raise SystemExit(output.stderr[-2000:])
 
 
