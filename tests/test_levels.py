@@ -8,8 +8,8 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / 'tpu_lm'
 LEVELS = (
-  'checks shapes tree',
-  'sharding state step accumulate schedules optimizers blocks compiled',
+  'checks shapes tree processes',
+  'sharding feeding state step accumulate schedules optimizers blocks compiled',
   'models objectives methods data generate evals checkpoint lineage run_log '
   'progress interrupt warm_start evaluate speed profiling',
   'phase stages entry plan run_folder prepare loop report survey families '
@@ -20,6 +20,8 @@ LEVEL = {room: i for i, rooms in enumerate(LEVELS) for room in rooms.split()}
 # Within a level, who may import whom.
 NEIGHBOURS = {
   'tree': {'checks'},
+  'processes': {'checks'},
+  'feeding': {'sharding'},
   'step': {'state', 'accumulate'},
   'blocks': {'sharding'},
   'evals': {'data', 'generate'},

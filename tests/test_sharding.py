@@ -11,7 +11,8 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from tpu_lm.checks import UserError
-from tpu_lm.sharding import Mesh, check_rows, partition_spec
+from tpu_lm.feeding import check_rows
+from tpu_lm.sharding import Mesh, partition_spec
 
 CODE = """
 import json, sys

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from orbax.checkpoint import v1 as ocp
 
 from tpu_lm.checks import UserError
+from tpu_lm.processes import gather, primary
 from tpu_lm.state import TrainState
 from tpu_lm.tree import Tree, differences
 
@@ -56,8 +57,9 @@ class Checkpoints:
       raise FloatingPointError('a parameter is not finite')
     self.wait()
     path = self._path(int(state.step))
-    if path.exists():  # a leftover that was never committed
+    if primary() and path.exists():  # a leftover that was never committed
       shutil.rmtree(path)
+    gather('')  # all wait for that
     # orbax copies to the host before it returns, so the next step may be given
     # these buffers to overwrite (tests/test_checkpoint.py makes sure).
     self._saving = ocp.save_checkpointables_async(
@@ -69,11 +71,13 @@ class Checkpoints:
     if self._saving is not None:
       self._saving.result()
       self._saving = None
-      for step in self.steps()[: -self.keep]:
+      for step in self.steps()[: -self.keep] if primary() else ():
         self._delete(step)
 
   def sweep(self) -> None:
     """Removes what killed processes left half written or half removed."""
+    if not primary():
+      return
     for pattern in ('*.orbax-checkpoint-tmp*', '.deleting-*'):
       for leftover in self.directory.glob(pattern):
         shutil.rmtree(leftover)

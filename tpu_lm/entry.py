@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from tpu_lm.checkpoint import Checkpoints
@@ -50,8 +51,10 @@ def read_ledgers(run: Run, stage: Stage) -> Ledgers:
   return Ledgers({**_parsed(lineage), lineage.phase: own}, end, end)
 
 
-def make_builder(run: Run, phase: Phase, ledgers: Ledgers) -> BatchBuilder:
-  """What makes a phase's batches; errors as of `BatchBuilder`."""
+def make_builder(
+  run: Run, phase: Phase, ledgers: Ledgers, own: np.ndarray | None = None
+) -> BatchBuilder:
+  """What makes a phase's batches; `own` and errors as of `BatchBuilder`."""
   return BatchBuilder(
     run.corpus,
     phase.mixture,
@@ -60,6 +63,7 @@ def make_builder(run: Run, phase: Phase, ledgers: Ledgers) -> BatchBuilder:
     ledgers.entry,
     ancestors=ledgers.ancestors,
     steps=phase.steps,
+    own=own,
   )
 
 

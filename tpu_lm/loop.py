@@ -12,15 +12,16 @@ from tpu_lm.checkpoint import Checkpoints
 from tpu_lm.data.prefetch import Prefetch
 from tpu_lm.entry import make_builder, make_state, read_ledgers, to_json
 from tpu_lm.evals.source_loss import SourceLoss
+from tpu_lm.feeding import Feed
 from tpu_lm.forecast.flops import phase_flops
 from tpu_lm.interrupt import Interrupted, StopSignals
 from tpu_lm.lineage import DONE, RUNNING, Lineage, definition, write_json
 from tpu_lm.phase import Run
 from tpu_lm.prepare import prepare, sources_evaluated
+from tpu_lm.processes import check_same, launched_together, primary, together
 from tpu_lm.profiling import Window
 from tpu_lm.progress import Progress
-from tpu_lm.run_log import RunLog, named_values
-from tpu_lm.sharding import batch_shardings
+from tpu_lm.run_log import RunLog, named_values, open_log
 from tpu_lm.speed import Speed
 from tpu_lm.stages import Stage, lay_out, vouched_steps
 from tpu_lm.step import make_train_step
@@ -46,16 +47,19 @@ def train(run: Run, run_dir: pathlib.Path, config: str = '') -> None:
     Interrupted: SIGTERM or SIGINT came; the state was saved.
     Stopped: a loss or gradient is not finite; nothing of it was saved.
   """
-  prepare(run, run_dir)
+  check_same('the configuration', f'jax {jax.__version__}\n{config}')
+  with together():
+    prepare(run, run_dir)
   mesh = run.mesh.make()
   with run_folder.locked(run_dir), jax.set_mesh(mesh):
     stages = lay_out(run, run_dir)  # again: now nobody else changes it
+    done = sum(stage.steps_done for stage in stages)
+    check_same('what is trained already', f'{done} steps')
     identity = run_folder.identify(run, run_dir, mesh, config)
     total = sum(stage.phase.steps for stage in stages)
-    done = sum(stage.steps_done for stage in stages)
     with (
-      contextlib.closing(RunLog(run_dir, vouched_steps(run_dir))) as log,
-      Progress(total, done) as progress,
+      contextlib.closing(open_log(run_dir, vouched_steps(run_dir))) as log,
+      Progress(total, done, shown=primary()) as progress,
       StopSignals() as signals,
     ):
       shared = _Shared(
@@ -88,7 +92,8 @@ class _Shared:
 
 def _write_lineage(stage: Stage, lineage: Lineage) -> None:
   """Puts a phase's lineage beside its checkpoints."""
-  write_json(stage.folder / 'lineage.json', lineage.to_json())
+  if primary():
+    write_json(stage.folder / 'lineage.json', lineage.to_json())
 
 
 class _Training:
@@ -119,7 +124,7 @@ class _Training:
       self._evaluate()
     while self.taken < phase.steps:
       self._step()
-      stop, last = self.shared.signals.received, self.taken == phase.steps
+      stop, last = self.shared.signals.due(), self.taken == phase.steps
       if self.taken % self.run.log_every == 0:
         self._flush(keep=1)
       if last or phase.evaluate.due(self.taken):
@@ -138,12 +143,15 @@ class _Training:
     self.ledgers = read_ledgers(run, stage)
     self.ledger = self.ledgers.now
     self.taken = stage.steps_done
-    self.builder = Prefetch(make_builder(run, phase, self.ledgers))
+    self.feed = Feed(self.shared.mesh, phase.batch_size)
+    self.builder = Prefetch(
+      make_builder(run, phase, self.ledgers, self.feed.own)
+    )
     sources = sources_evaluated(run, self.shared.stages, stage)
     self.source_loss = SourceLoss(run, phase, self.shared.mesh, sources)
     optimizer = phase.optimizer.make(run.model.axes())
     self.state, shardings = make_state(run, stage, self.shared.mesh, optimizer)
-    self.train_step = jax.jit(
+    program = jax.jit(
       make_train_step(
         run.model,
         phase.objective,
@@ -156,17 +164,17 @@ class _Training:
         micro_batches=phase.micro_batches,
       ),
       donate_argnums=0,
-      out_shardings=(shardings, None),
+      out_shardings=(shardings, jax.P()),
     )
+    self.train_step = launched_together(program)
     self.reports: list[tuple[int, dict]] = []
     per_step = phase.tokens_per_step, phase_flops(run, phase).total
     self.speed = Speed(*per_step, self.taken, run.log_every)
 
   def _step(self) -> None:
     batch, self.ledger = self.builder.next(self.taken, self.ledger)
-    batch = jax.device_put(batch, batch_shardings(self.shared.mesh, batch))
     self.window.before(self.taken)
-    self.state, report = self.train_step(self.state, batch)
+    self.state, report = self.train_step(self.state, self.feed.place(batch))
     self.taken += 1
     self.reports.append((self.taken, report))
 

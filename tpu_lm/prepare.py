@@ -14,10 +14,10 @@ from tpu_lm.checks import UserError, nearest, require
 from tpu_lm.data.layout import Layout
 from tpu_lm.data.opened import settled, tasks_of
 from tpu_lm.data.rows import open_rows
+from tpu_lm.feeding import check_rows
 from tpu_lm.optimizers.carry import carry
 from tpu_lm.phase import Phase, Run
 from tpu_lm.profiling import Profile
-from tpu_lm.sharding import check_rows
 from tpu_lm.stages import Stage, lay_out
 from tpu_lm.tree import Tree, count, named_paths
 
@@ -28,8 +28,6 @@ def check(run: Run, run_dir: pathlib.Path) -> list[Stage]:
   Raises:
     UserError: the first thing that doesn't fit.
   """
-  if jax.process_count() > 1:
-    raise UserError('a run is of one process yet; several would overwrite it')
   _check_profile(run)
   mesh = run.mesh.make()
   run_folder.check_identity(run, run_dir)

@@ -6,13 +6,15 @@ import pathlib
 import jax
 
 from tpu_lm.checks import check_counts, require
+from tpu_lm.processes import primary
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Profile:
   """Which steps are profiled, into the run folder's `profile/PHASE`.
 
-  TensorBoard's profile plug-in, or https://ui.perfetto.dev, shows the trace.
+  Of several processes the first one is. TensorBoard's profile plug-in, or
+  https://ui.perfetto.dev, shows the trace.
 
   Attributes:
     phase: its name.
@@ -42,7 +44,7 @@ class Window:
   def __init__(
     self, profile: Profile | None, phase: str, run_dir: pathlib.Path
   ):
-    here = profile is not None and profile.phase == phase
+    here = profile is not None and profile.phase == phase and primary()
     self._profile = profile if here else None
     self._folder = run_dir / 'profile' / phase
     self._open = False

@@ -15,14 +15,16 @@ class Progress:
   Args:
     total: steps of the whole run.
     done: steps that were done before, by an earlier process.
+    shown: whether anything is shown; of several processes one does.
   """
 
-  def __init__(self, total: int, done: int):
+  def __init__(self, total: int, done: int, shown: bool = True):
+    self._shown = shown
     self._total, self._done, self._first = total, done, done
     self._started = self._printed = time.monotonic()
     self._bar = None
     self.console = rich.console.Console(stderr=True)
-    if self.console.is_terminal:
+    if shown and self.console.is_terminal:
       self._bar = rich.progress.Progress(
         rich.progress.TextColumn('{task.description}'),
         rich.progress.BarColumn(),
@@ -53,7 +55,7 @@ class Progress:
       self._bar.update(
         self._task, completed=self._done, description=phase, note=note
       )
-    elif time.monotonic() - self._printed > LINE_EVERY:
+    elif self._shown and time.monotonic() - self._printed > LINE_EVERY:
       self._printed = time.monotonic()
       rate = (self._done - self._first) / (self._printed - self._started)
       left = (self._total - self._done) / rate

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 import pathlib
+import time
 import uuid
 from collections.abc import Iterator
 
@@ -12,10 +13,12 @@ import jax
 from tpu_lm.checks import UserError
 from tpu_lm.lineage import definition, differences, write_json
 from tpu_lm.phase import Run
+from tpu_lm.processes import from_primary, primary, together
 from tpu_lm.sharding import tree_shardings
 from tpu_lm.tree import Tree, count, is_axes, named_paths
 
 FORMAT = 1
+SECONDS_TO_APPEAR = 60  # network disks show new files late
 
 
 def check_identity(run: Run, run_dir: pathlib.Path) -> None:
@@ -41,22 +44,35 @@ def check_identity(run: Run, run_dir: pathlib.Path) -> None:
 
 @contextlib.contextmanager
 def locked(run_dir: pathlib.Path) -> Iterator[None]:
-  """Makes the folder and holds it: two processes would mix up its files."""
-  run_dir.mkdir(parents=True, exist_ok=True)
-  with (run_dir / '.lock').open('w') as file:
-    try:
-      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-      raise UserError(
-        f'--run_dir={run_dir}: another process is training in it'
-      ) from None
+  """Makes the folder and holds it: two runs would mix up its files."""
+  with contextlib.ExitStack() as held:
+    with together():
+      if primary():
+        run_dir.mkdir(parents=True, exist_ok=True)
+        file = held.enter_context((run_dir / '.lock').open('w'))
+        try:
+          fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+          raise UserError(
+            f'--run_dir={run_dir}: another process is training in it'
+          ) from None
     yield
 
 
 def identify(run: Run, run_dir: pathlib.Path, mesh, config: str) -> str:
   """Writes what the folder holds, or knows it again; returns the run's id."""
   known = _read(run_dir)
-  identity = known['run'] if known else uuid.uuid4().hex[:12]
+  identity = from_primary(known['run'] if known else uuid.uuid4().hex[:12])
+  if primary():
+    _describe(run, run_dir, mesh, config, identity)
+  with together():
+    _check_shared(run_dir, identity)
+  return identity
+
+
+def _describe(
+  run: Run, run_dir: pathlib.Path, mesh, config: str, identity: str
+) -> None:
   axes = run.model.axes()
   params = jax.eval_shape(run.model.init, jax.random.key(0))
   write_json(
@@ -73,7 +89,18 @@ def identify(run: Run, run_dir: pathlib.Path, mesh, config: str) -> str:
   (run_dir / 'config.gin').write_text(config, encoding='utf-8')
   table = parameter_table(params, axes, tree_shardings(mesh, axes, params))
   (run_dir / 'parameters.txt').write_text(table, encoding='utf-8')
-  return identity
+
+
+def _check_shared(run_dir: pathlib.Path, identity: str) -> None:
+  """UserError unless this process sees what the primary one has written."""
+  deadline = time.monotonic() + SECONDS_TO_APPEAR
+  while (_read(run_dir) or {}).get('run') != identity:
+    if primary() or time.monotonic() > deadline:
+      raise UserError(
+        f'--run_dir={run_dir}: is not seen by all processes; it must be on a'
+        ' disk that they share, such as NFS or Filestore'
+      )
+    time.sleep(0.5)
 
 
 def parameter_table(params: Tree, axes: Tree, shardings: Tree) -> str:

@@ -15,6 +15,8 @@ import numpy as np
 from tensorboard.compat.proto import event_pb2, summary_pb2
 from tensorboard.summary.writer.record_writer import RecordWriter
 
+from tpu_lm.processes import primary
+
 METRICS = 'metrics.jsonl'
 TIMINGS = 'timings.jsonl'
 
@@ -133,6 +135,23 @@ class RunLog:
     if self._board is not None:
       self._board.close()
       self._board = self._board_file = None
+
+
+class NoLog:
+  """Takes the place of a `RunLog` in processes that write none."""
+
+  def __init__(self, run_dir: pathlib.Path):
+    self.run_dir = run_dir
+
+  def _nothing(self, *_) -> None:
+    pass
+
+  open_phase = metrics = timings = flush = close = _nothing
+
+
+def open_log(run_dir: pathlib.Path, vouched: dict[str, int]) -> RunLog | NoLog:
+  """A `RunLog` in the primary process of a run, else one that writes none."""
+  return RunLog(run_dir, vouched) if primary() else NoLog(run_dir)
 
 
 def _keep_vouched(path: pathlib.Path, vouched: dict[str, int]) -> None:

@@ -156,16 +156,6 @@ def state_shardings(mesh, axes: Tree, params: Tree, state: Tree) -> Tree:
   return map_named(place, state)
 
 
-def check_rows(mesh, rows: int, key: str) -> None:
-  """UserError unless a batch of `rows` divides over the mesh."""
-  data, fsdp = mesh.shape['data'], mesh.shape['fsdp']
-  if rows % (data * fsdp):
-    raise UserError(
-      f'{key} = {rows}: must be a multiple of {data * fsdp}, the devices on '
-      f'the mesh axes data ({data}) and fsdp ({fsdp})'
-    )
-
-
 def batch_shardings(mesh, batch: dict[str, jax.Array]) -> dict:
   """Shardings of a batch, by `shapes.BATCH_KEYS`: rows are split."""
   return {

@@ -249,7 +249,12 @@ def test_any_batch_size_any_host_and_any_restart(corpus):
       parts = []
       for host in range(hosts):
         builder = BatchBuilder(
-          corpus, MIXTURE, batch_size, LAYOUT, Ledger(), host=(host, hosts)
+          corpus,
+          MIXTURE,
+          batch_size,
+          LAYOUT,
+          Ledger(),
+          own=np.split(np.arange(batch_size), hosts)[host],
         )
         part, after = builder.next(step, ledger)
         parts.append(part)

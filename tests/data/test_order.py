@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.data.helpers import counting_documents, tiny_corpus
-from tpu_lm.checks import UserError
 from tpu_lm.data.batches import BatchBuilder
 from tpu_lm.data.layout import Layout
 from tpu_lm.data.ledger import Ledger
@@ -69,7 +68,7 @@ def read(
           Layout(LENGTH),
           entry,
           steps=steps,
-          host=(index, hosts),
+          own=np.split(np.arange(batch_size), hosts)[index],
           **fields,
         )
         for index in range(hosts)
@@ -213,8 +212,19 @@ def test_what_is_foreseen_is_what_is_read(corpus, parent):
     builder.foresee(0, parent)
 
 
-def test_hosts_must_divide_the_batch(corpus):
-  with pytest.raises(UserError, match=r'batch_size = 6: must divide by .* 4'):
-    BatchBuilder(
-      corpus, Mixture({'prose': 1}), 6, Layout(LENGTH), Ledger(), host=(0, 4)
-    )
+@pytest.mark.parametrize('own', [[0], [1, 4, 6], [2, 3, 4, 5, 7]])
+def test_any_rows_of_a_batch(corpus, own):
+  """Devices of one process need not hold rows that lie side by side."""
+  mixture, own = (
+    Mixture({'prose': 2, 'german': 1, 'python': 0.3}),
+    np.array(own),
+  )
+  common = corpus, mixture, 8, Layout(LENGTH), Ledger()
+  whole, some = BatchBuilder(*common), BatchBuilder(*common, own=own)
+  ledger = Ledger()
+  for step in range(6):
+    batch, after = whole.next(step, ledger)
+    part, ledger = some.next(step, ledger)
+    assert ledger == after and part.keys() == batch.keys()
+    for key, value in part.items():
+      np.testing.assert_array_equal(value, batch[key][own])

@@ -59,7 +59,7 @@ def read(corpus, mixture, batch_size, steps, entry, hosts=1, stops=()):
             batch_size,
             Layout(LENGTH),
             entry,
-            host=(index, hosts),
+            own=np.split(np.arange(batch_size), hosts)[index],
           )
         )
         for index in range(hosts)

@@ -21,6 +21,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     '--dry_run', action='store_true', help='check, print the tree, and stop'
   )
+  several = parser.add_argument_group(
+    'several processes',
+    'Found by themselves on TPU pods, GKE, SLURM and Open MPI. Elsewhere every'
+    ' process gets the same command, and these:',
+  )
+  several.add_argument(
+    '--coordinator', metavar='HOST:PORT', help='of process 0, free there'
+  )
+  several.add_argument('--processes', type=int, help='how many there are')
+  several.add_argument('--process', type=int, help='which one this is, from 0')
 
 
 def run(options: argparse.Namespace, bindings: Sequence[str]) -> int:
@@ -33,9 +43,12 @@ def run(options: argparse.Namespace, bindings: Sequence[str]) -> int:
     )
   quiet()
   keep_programs()
-  from tpu_lm import config
+  from tpu_lm import config, processes
 
-  loaded = config.load(options.gin_file, bindings)
+  if not options.dry_run:
+    processes.join(options.coordinator, options.processes, options.process)
+  with processes.together():
+    loaded = config.load(options.gin_file, bindings)
   for name in loaded.unused:
     print(f'note: nothing uses the binding {name}', file=sys.stderr)
   if options.dry_run:
@@ -48,13 +61,15 @@ def run(options: argparse.Namespace, bindings: Sequence[str]) -> int:
   from tpu_lm.interrupt import Interrupted
   from tpu_lm.loop import Stopped, train
 
-  print(loaded.operative)
+  if processes.primary():
+    print(loaded.operative)
   try:
-    train(loaded.run, options.run_dir, loaded.operative)
+    with processes.ending_all(Interrupted, Stopped):
+      train(loaded.run, options.run_dir, loaded.operative)
   except Interrupted as interrupted:
     print(f'tpu-lm: {interrupted}', file=sys.stderr)
     return EXIT_TRY_AGAIN
   except Stopped as stopped:
     print(f'tpu-lm: {stopped}', file=sys.stderr)
     return EXIT_STOPPED
-  return report.run(options, ())
+  return report.run(options, ()) if processes.primary() else 0

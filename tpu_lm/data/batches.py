@@ -33,8 +33,8 @@ class BatchBuilder:
 
   It keeps nothing between batches: the ledger that goes in and comes out is
   the whole state, so a builder made anew goes on where another stopped. Nor
-  does it matter over how many hosts a batch is spread: each builds its rows
-  and writes down all.
+  does it matter over how many processes a batch is spread: each builds its
+  rows and writes down all.
 
   Attributes:
     names: every source that any step draws from, replays among them.
@@ -53,36 +53,31 @@ class BatchBuilder:
     entry_ledger: Ledger,
     ancestors: Mapping[str, tuple[Ledger, Ledger]] | None = None,
     steps: int | None = None,
-    host: tuple[int, int] = (0, 1),
+    own: np.ndarray | None = None,
   ):
     """Works out the shares and opens the stores.
 
     Args:
       corpus: where the stores are.
       mixture: the sources, their weights and the replay.
-      batch_size: rows in a batch, of all hosts together.
+      batch_size: rows in a batch, of all processes together.
       layout: the shape of a row.
       entry_ledger: what the lineage had read when this phase began.
       ancestors: the ledgers at entry and end of each ancestor phase, for a
         replay of one of them.
       steps: the phase's length; for `foresee`, and for weights that depend
         on it.
-      host: this host's index, and how many hosts share each batch.
+      own: i64[R], ascending: the rows of a batch that this process needs;
+        None: all.
 
     Raises:
       UserError: a source is unknown, too small, of another vocabulary than
         the others, or too rare ever to be drawn; its noise is for another kind
-        of model; the replay finds nothing; a limit on epochs or the number of
-        hosts makes no sense.
+        of model; the replay finds nothing; a limit on epochs makes no sense.
     """
     good = type(batch_size) is int and batch_size > 0
     require(good, 'batch_size', batch_size, 'must be an integer >= 1')
-    index, hosts = host
-    assert 0 <= index < hosts, host
-    must = f'must divide by the number of hosts, {hosts}'
-    require(batch_size % hosts == 0, 'Phase.batch_size', batch_size, must)
-    share = batch_size // hosts
-    self._own = slice(index * share, (index + 1) * share)
+    self._own = np.arange(batch_size) if own is None else own
     self._batch_size = batch_size
     self._steps = steps
     seed = entry_ledger.seed
@@ -134,8 +129,8 @@ class BatchBuilder:
       ledger: what was read before; the entry ledger at phase step 0.
 
     Returns:
-      This host's rows of the batch, B / hosts of them, by `shapes.BATCH_KEYS`,
-      and the ledger after the whole batch.
+      The rows of the batch that this process needs, R of them, by
+      `shapes.BATCH_KEYS`, and the ledger after the whole batch.
 
     Raises:
       UserError: a store is not the one that this phase has read so far.
@@ -150,15 +145,15 @@ class BatchBuilder:
     rows, read = dict(ledger.rows), dict(ledger.tokens)
     for index, name in enumerate(shares):
       ours = np.flatnonzero(chosen[self._own] == index)
-      first = int(np.sum(chosen[: self._own.start] == index))
-      count = int(np.sum(chosen == index))
+      upto = np.cumsum(chosen == index)
+      count = int(upto[-1])
       label = self._readers[name].label
       key = row_key(name, label)
       if ours.size:
-        cursors = rows.get(key, 0) + first + np.arange(ours.size)
+        cursors = rows.get(key, 0) + upto[self._own[ours]] - 1
         found = self._readers[name].read(cursors)
         found['source'] = self._series_of(name, found, ours.size)
-        _place(batch, found, ours, self._own.stop - self._own.start)
+        _place(batch, found, ours, self._own.size)
       if count:
         rows[key] = rows.get(key, 0) + count
         read[name] = read.get(name, 0) + count * tokens_of(label)

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 import jax
 import numpy as np
+from jax.sharding import PartitionSpec
 
 from tpu_lm.data.layout import Layout
 from tpu_lm.data.opened import settled
 from tpu_lm.data.validation import validation_batches
-from tpu_lm.sharding import batch_shardings
+from tpu_lm.feeding import Feed
+from tpu_lm.processes import launched_together
 from tpu_lm.step import make_eval_step
 from tpu_lm.tree import Tree
 
@@ -33,6 +35,7 @@ class SourceLoss:
   def __init__(self, run, phase, mesh, sources: Sequence[str]):
     layout = Layout.of(phase, run.model)
     layout = settled(run.corpus, phase.mixture, layout)
+    feed = Feed(mesh, phase.batch_size)
     self._steps, self._batches, self._objectives = {}, {}, {}
     for source in sources:
       batches, objectives = validation_batches(
@@ -48,7 +51,8 @@ class SourceLoss:
         run.model, phase.objective, len(objectives)
       )
       self._batches[source] = [
-        jax.device_put(batch, batch_shardings(mesh, batch)) for batch in batches
+        feed.place({key: rows[feed.own] for key, rows in batch.items()})
+        for batch in batches
       ]
 
   def run(self, params: Tree) -> dict[str, float]:
@@ -82,4 +86,6 @@ class SourceLoss:
 @functools.lru_cache(maxsize=8)
 def _compiled(model, objective, series: int):
   """One program for all phases with the same model and objective."""
-  return jax.jit(make_eval_step(model, objective, series))
+  step = make_eval_step(model, objective, series)
+  program = jax.jit(step, out_shardings=PartitionSpec())  # to all processes
+  return launched_together(program)

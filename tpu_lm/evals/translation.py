@@ -85,7 +85,7 @@ class Translation:
         start=special.start,
         end=special.end,
       )
-      written += [special.decode(row[row >= 0]) for row in np.asarray(tokens)]
+      written += [special.decode(row[row >= 0]) for row in tokens]
     texts = written[: len(inputs)]
     expected = [[special.decode(reference) for reference in references]]
     return {

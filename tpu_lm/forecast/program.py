@@ -14,10 +14,11 @@ from tpu_lm.checks import UserError
 from tpu_lm.compiled.cost import Cost, cost_of
 from tpu_lm.compiled.topology import Topology
 from tpu_lm.data.layout import Layout
+from tpu_lm.feeding import check_rows
 from tpu_lm.forecast.flops import Flops, pairs_seen, step_flops
 from tpu_lm.phase import Run
 from tpu_lm.shapes import BATCH_KEYS
-from tpu_lm.sharding import batch_shardings, check_rows, state_shardings
+from tpu_lm.sharding import batch_shardings, state_shardings
 from tpu_lm.stages import Stage
 from tpu_lm.state import init_state
 from tpu_lm.step import make_train_step

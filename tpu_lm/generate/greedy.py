@@ -4,7 +4,9 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from tpu_lm.sharding import constrain
 from tpu_lm.tree import Tree
 
 SHORTEST = 16  # places at first; doubled as they are filled
@@ -18,7 +20,7 @@ def greedy(
   length: int,
   start: int,
   end: int,
-) -> jax.Array:
+) -> np.ndarray:
   """Writes the likeliest token, again and again, until each row has ended.
 
   The encoder runs once. For every token the decoder runs over all that was
@@ -39,8 +41,9 @@ def greedy(
   """
   encoded_BED = _encode(model, params, batch)
   rows = batch['encoder_inputs'].shape[0]
-  tokens_BT = jnp.full((rows, 1), start, jnp.int32)
-  ended_B, places = jnp.zeros(rows, bool), SHORTEST
+  # Of NumPy, not of JAX: all processes of a run have them.
+  tokens_BT = np.full((rows, 1), start, np.int32)
+  ended_B, places = np.zeros(rows, bool), SHORTEST
   while tokens_BT.shape[1] <= length and not bool(ended_B.all()):
     tokens_BT, ended_B = _write(
       model,
@@ -53,9 +56,9 @@ def greedy(
       end,
     )
     places *= 2
-  written_BT = tokens_BT[:, 1:]
+  written_BT = np.asarray(tokens_BT)[:, 1:]
   missing = length - written_BT.shape[1]
-  return jnp.pad(written_BT, ((0, 0), (0, missing)), constant_values=-1)
+  return np.pad(written_BT, ((0, 0), (0, missing)), constant_values=-1)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -101,4 +104,5 @@ def _write(
   tokens_BT = jnp.pad(tokens_BT, missing, constant_values=-1)
   state = jnp.asarray(begun - 1), tokens_BT, ended_B
   _, tokens_BT, ended_B = jax.lax.while_loop(going_on, write, state)
-  return tokens_BT, ended_B
+  # Whole in every process: axes that nothing splits.
+  return constrain(tokens_BT, 'whole', 'whole'), constrain(ended_B, 'whole')
