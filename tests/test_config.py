@@ -105,6 +105,47 @@ def test_operative_config_round_trips(tmp_path):
   assert config.load([str(again)]).run == loaded.run
 
 
+def with_attention(tmp_path, *bindings):
+  path = tmp_path / 'attention.gin'
+  lines = (
+    'from __gin__ import dynamic_registration',
+    'from tpu_lm.blocks import attention',
+    'from tpu_lm.models import decoder',
+    f"include '{QUICKSTART}'",
+    'decoder.Decoder.attention = @attention.Attention()',
+    *(f'attention.Attention.{binding}' for binding in bindings),
+  )
+  path.write_text('\n'.join(lines))
+  return config.load([str(path)])
+
+
+def test_masks_and_sinks_of_attention_dry_run(tmp_path):
+  loaded = with_attention(
+    tmp_path, 'windows = (64, 0)', 'initial_tokens = 4', "sinks = 'learned'"
+  )
+  attention = loaded.run.model.attention
+  assert (attention.windows, attention.initial_tokens) == ((64, 0), 4)
+  assert len(lay_out(loaded.run, tmp_path)) == len(loaded.run.phases)
+  params = jax.eval_shape(loaded.run.model.init, jax.random.key(0))
+  assert params['layers']['attention']['sinks'].shape == (4, 4)
+  again = tmp_path / 'again.gin'
+  again.write_text(loaded.operative)
+  assert config.load([str(again)]).run == loaded.run
+
+
+@pytest.mark.parametrize(
+  ('bindings', 'message'),
+  [
+    (['initial_tokens = 4'], r'initial_tokens = 4: needs a window in'),
+    (["sinks = 'learnt'"], r"sinks = 'learnt': .* Did you mean: learned\?"),
+  ],
+)
+def test_mistakes_in_masks_and_sinks(tmp_path, bindings, message):
+  with pytest.raises(UserError, match=message) as caught:
+    with_attention(tmp_path, *bindings)
+  assert '\n' not in str(caught.value)
+
+
 def edited(tmp_path, old, new):
   text = pathlib.Path(QUICKSTART).read_text()
   assert old in text

@@ -18,13 +18,16 @@ CODE = """
 import json, sys
 import jax, jax.numpy as jnp
 from tests import tiny
+from tpu_lm.blocks.quantized import Quantization
 from tpu_lm.objectives.cross_entropy import CrossEntropy
 from tpu_lm.optimizers.adamw import AdamW
 from tpu_lm.sharding import Mesh, batch_shardings, state_shardings
 from tpu_lm.state import init_state
 from tpu_lm.step import make_train_step
 
-model, optimizer = tiny.decoder(), AdamW().make(tiny.decoder().axes())
+how = json.loads(sys.argv[2])
+model = tiny.decoder(quantization=how and Quantization(**how))
+optimizer = AdamW().make(model.axes())
 make = lambda: init_state(model, optimizer, (), jax.random.key(0))
 shapes = jax.eval_shape(make)
 for sizes in json.loads(sys.argv[1]):
@@ -66,9 +69,9 @@ MESHES = [
 ]
 
 
-def train_on(devices, meshes):
+def train_on(devices, meshes, quantization=None):
   output = subprocess.run(
-    [sys.executable, '-c', CODE, json.dumps(meshes)],
+    [sys.executable, '-c', CODE, json.dumps(meshes), json.dumps(quantization)],
     env={
       **os.environ,
       'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
@@ -91,6 +94,21 @@ def test_meshes_agree_with_one_device():
     assert result['shard'] == alone['shard'] // split, (mesh, result)
     # Moments are split as their parameters are (ZeRO).
     assert (result['split'] > 0) == (split > 1)
+
+
+@pytest.mark.parametrize('kind', ['int8', 'fp8'])
+def test_meshes_agree_in_8_bits(kind):
+  """As near as numbers that differ by rounding, and are rounded to 8 bits."""
+  how = {'kind': kind, 'backward': 'all'}
+  meshes = [MESHES[1], MESHES[3], MESHES[7]]
+  [wide] = train_on(1, [{'data': 1}])
+  [alone] = train_on(1, [{'data': 1}], how)
+  assert np.max(np.abs(np.subtract(alone['losses'], wide['losses']))) > 1e-3
+  for mesh, result in zip(meshes, train_on(8, meshes, how), strict=True):
+    print(mesh, np.subtract(result['losses'], alone['losses']))
+    np.testing.assert_allclose(
+      result['losses'], alone['losses'], atol=2e-2, err_msg=str(mesh)
+    )
 
 
 class FakeMesh:

@@ -6,7 +6,7 @@ import jax
 import pytest
 
 from tpu_lm import speed
-from tpu_lm.compiled.peaks import peak_flops
+from tpu_lm.compiled.peaks import narrow_peak_flops, peak_flops
 from tpu_lm.speed import Speed
 
 
@@ -76,3 +76,19 @@ def test_of_a_device_that_is_known(clock, monkeypatch):
 )
 def test_peaks(kind, peak):
   assert peak_flops(kind) == peak
+
+
+@pytest.mark.parametrize(
+  ('generation', 'kind', 'peak'),
+  [
+    ('v5e', 'int8', 393e12),
+    ('v5p', 'int8', 918e12),
+    ('v6e', 'int8', 1836e12),
+    ('v6e', 'fp8', 918e12),  # as in bfloat16
+    ('v4', 'int8', 275e12),
+    ('tpu7x', 'fp8', 4614e12 / 2),
+    ('tpu7x', 'int8', 2307e12 / 2),
+  ],
+)
+def test_peaks_in_8_bits(generation, kind, peak):
+  assert narrow_peak_flops(generation, kind) == peak

@@ -15,7 +15,7 @@ from tpu_lm.blocks import splash
 from tpu_lm.blocks.attend import attend
 from tpu_lm.blocks.attention import Attention
 from tpu_lm.blocks.positions import Relative
-from tpu_lm.blocks.visibility import both_ways, causal, prefix, within
+from tpu_lm.blocks.visibility import both_ways, causal, initial, prefix, within
 from tpu_lm.checks import UserError
 
 S, T, HEAD_DIM = 256, 384, 16
@@ -39,43 +39,109 @@ def arrays(heads, kv_heads, queries=S, keys=S):
   ]
 
 
+def case(visibility, window=0, initial_tokens=None, sinks=False, **logits):
+  kept_BT = None
+  if initial_tokens is not None:
+    kept_BT = initial(visibility.key_segments_BT, initial_tokens)
+  return visibility, window, kept_BT, sinks, logits
+
+
+CAUSAL = causal(segments(S))
+BOTH_WAYS = both_ways(segments(S), segments(S))
+TO_ENCODER = both_ways(segments(S), segments(T))
 CASES = {
-  'causal': (causal(segments(S)), 0, {}),
-  'both ways': (both_ways(segments(S), segments(S)), 0, {}),
-  'to an encoder': (both_ways(segments(S), segments(T)), 0, {}),
-  'window': (causal(segments(S)), 50, {}),
-  'window of one block': (causal(segments(S)), 128, {}),
-  'window both ways': (both_ways(segments(S), segments(S)), 50, {}),
-  'softcap': (causal(segments(S)), 0, {'softcap': 2.0}),
-  'scale': (causal(segments(S)), 0, {'scale': 1.0}),
+  'causal': case(CAUSAL),
+  'both ways': case(BOTH_WAYS),
+  'to an encoder': case(TO_ENCODER),
+  'window': case(CAUSAL, 50),
+  'window of one block': case(CAUSAL, 128),
+  'window both ways': case(BOTH_WAYS, 50),
+  'softcap': case(CAUSAL, softcap=2.0),
+  'scale': case(CAUSAL, scale=1.0),
+  'initial tokens': case(CAUSAL, 20, 3),
+  'initial tokens beyond a window': case(CAUSAL, 20, 40),
+  'initial tokens, window of one block': case(CAUSAL, 128, 1),
+  'initial tokens, all is near': case(CAUSAL, S, 4),
+  'initial tokens, no window': case(CAUSAL, 0, 4),
+  'initial tokens both ways': case(BOTH_WAYS, 20, 40),
+  'sinks': case(CAUSAL, sinks=True),
+  'sinks and the rest': case(CAUSAL, 20, 3, sinks=True, softcap=2.0),
 }
 
 
-@pytest.mark.parametrize(('heads', 'kv_heads'), [(4, 4), (4, 2), (2, 1)])
-@pytest.mark.parametrize('case', CASES.values(), ids=CASES)
-def test_equals_attention_written_out(case, heads, kv_heads):
-  visibility, window, logits = case
+GROUPS = [(4, 4), (4, 2), (2, 1)]
+GROUPED = [
+  (name, *heads)
+  for name, (_, _, kept_BT, sinks, _) in CASES.items()
+  for heads in (GROUPS if sinks or kept_BT is None else GROUPS[1:2])
+]
+
+
+@pytest.mark.parametrize(('name', 'heads', 'kv_heads'), GROUPED)
+def test_equals_attention_written_out(name, heads, kv_heads):
+  visibility, window, kept_BT, sinks, logits = CASES[name]
   keys = visibility.key_segments_BT.shape[1]
   inputs = arrays(heads, kv_heads, keys=keys)
+  if sinks:
+    inputs.append(2 * jax.random.normal(jax.random.key(8), (heads,)))
   # What padding and what sees nothing gives is no one's: it is not compared.
-  mask = within(visibility.mask, window)
+  mask = within(visibility.mask, window, kept_BT)
   seen = jnp.any(mask, axis=-1)[:, 0, 0, :, None, None]
   used = seen & (visibility.query_segments_BS > 0)[..., None, None]
   factor = jax.random.normal(jax.random.key(9), inputs[0].shape) * used
 
-  def plain(*inputs):
-    return jnp.sum(attend(*inputs, mask, **logits) * factor)
+  def plain(query, keys, values, sinks_H=None):
+    out = attend(query, keys, values, mask, sinks_H=sinks_H, **logits)
+    return jnp.sum(out * factor), jnp.where(used, out, 0)
 
-  def blocks(*inputs):
-    out = splash.attend(*inputs, visibility, window, **logits)
-    return jnp.sum(out * factor)
+  def blocks(query, keys, values, sinks_H=None):
+    out = splash.attend(
+      query,
+      keys,
+      values,
+      visibility,
+      window,
+      kept_BT=kept_BT,
+      sinks_H=sinks_H,
+      **logits,
+    )
+    return jnp.sum(out * factor), jnp.where(used, out, 0)
 
   results = [
-    jax.jit(jax.value_and_grad(function, argnums=(0, 1, 2)))(*inputs)
+    jax.jit(jax.value_and_grad(function, range(len(inputs)), has_aux=True))(
+      *inputs
+    )
     for function in (plain, blocks)
   ]
+  assert all(jnp.any(gradient != 0) for gradient in results[0][1])
   for one, other in zip(*map(jax.tree.leaves, results), strict=True):
     np.testing.assert_allclose(one, other, atol=2e-4, rtol=1e-4)
+
+
+def test_sinks_have_gradients_in_float32():
+  """Also where queries are not: rows' are added up as they are written out."""
+  inputs = [x.astype(jnp.bfloat16) for x in arrays(4, 2)]
+  sinks_H = 2 * jax.random.normal(jax.random.key(8), (4,))
+  used = (CAUSAL.query_segments_BS > 0)[..., None, None]
+  factor = jax.random.normal(jax.random.key(9), inputs[0].shape) * used
+
+  def plain(sinks_H):
+    whole = [x.astype(jnp.float32) for x in inputs]
+    return jnp.sum(attend(*whole, CAUSAL.mask, sinks_H=sinks_H) * factor)
+
+  def blocks(sinks_H):
+    out = splash.attend(*inputs, CAUSAL, 0, sinks_H=sinks_H)
+    return jnp.sum(out.astype(jnp.float32) * factor)
+
+  want, got = jax.grad(plain)(sinks_H), jax.jit(jax.grad(blocks))(sinks_H)
+  assert got.dtype == jnp.float32
+  np.testing.assert_allclose(got, want, atol=0.02 * np.abs(want).max())
+
+
+def test_initial_tokens_begin_with_each_document():
+  segments_BT = jnp.array([[1, 1, 1, 2, 3, 3, 0, 0], [1, 1, 1, 1, 1, 2, 2, 2]])
+  want = [[1, 1, 0, 1, 1, 1, 1, 1], [1, 1, 0, 0, 0, 1, 1, 0]]
+  assert initial(segments_BT, 2).astype(int).tolist() == want
 
 
 @pytest.mark.parametrize(
@@ -94,26 +160,36 @@ def test_what_it_can_not_do_is_told(changes, message):
     'visibility': causal(segments(S)),
     'bias': False,
     'dropout': False,
+    'sinks': True,
+    'kept': True,
   }
   told = splash.lacks((2, S, 4, HEAD_DIM), **(known | changes))
   assert (message is None and told is None) or message in told
 
 
-def test_a_model_uses_it_for_windows_that_differ_by_layer():
+@pytest.mark.parametrize(
+  'more', [{}, {'initial_tokens': 3, 'sinks': 'learned'}], ids=str
+)
+def test_a_model_uses_it_for_windows_that_differ_by_layer(more):
   """Through the scan over layers, each with a window of its own."""
-  logits = {}
+  results = {}
   for kernel in ('plain', 'splash'):
-    attention = Attention(windows=(40, 0, 100), kernel=kernel)
+    attention = Attention(windows=(40, 0, 100), kernel=kernel, **more)
     model = tiny.decoder(layers=3, attention=attention)
-    batch = tiny.batch(rows=2, length=128)
+    batch = tiny.batch(rows=2, length=256)
+    used = (batch['segments'] > 0)[..., None]
+
+    def loss(params, model=model, batch=batch, used=used):
+      logits = model.apply(params, batch).logits_BSV * used
+      return jnp.sum(jax.nn.log_softmax(logits)[..., 5]), logits
+
     params = model.init(jax.random.key(0))
-    logits[kernel] = jax.jit(
-      lambda params, batch, model=model: model.apply(params, batch).logits_BSV
-    )(params, batch)
-    used = batch['segments'] > 0
-  np.testing.assert_allclose(
-    logits['plain'][used], logits['splash'][used], atol=1e-4
-  )
+    results[kernel] = jax.jit(jax.grad(loss, has_aux=True))(params)
+  if more:
+    assert np.all(results['plain'][0]['layers']['attention']['sinks'] != 0)
+  for one, other in zip(*map(jax.tree.leaves, results.values()), strict=True):
+    scale = np.abs(one).max()
+    np.testing.assert_allclose(one, other, atol=1e-4 * max(scale, 1))
 
 
 @pytest.mark.parametrize('kernel', ['splash', 'auto'])
@@ -143,7 +219,7 @@ from tpu_lm.sharding import Mesh, batch_shardings, tree_shardings
 
 def results(kernel, sizes):
   model = tiny.decoder(heads=4, kv_heads=2, attention=Attention(
-    windows=(100, 0), kernel=kernel))
+    windows=(100, 0), initial_tokens=3, sinks='learned', kernel=kernel))
   batch = tiny.batch(rows=4, length=512)
   mesh = Mesh(**sizes).make()
   with jax.set_mesh(mesh):

@@ -136,6 +136,39 @@ def test_convolutions_are_counted_as_xla_counts_them(stride, dilation):
   assert flops == compiled.cost_analysis()['flops'] > 0
 
 
+@pytest.mark.parametrize(
+  ('left', 'right', 'narrow'),
+  [
+    ('s8', 's8', {'int8': 1024}),
+    ('f8e4m3fn', 'f8e5m2', {'fp8': 1024}),
+    ('s8', 'bf16', {}),
+    ('s8', 'f8e5m2', {}),
+    ('bf16', 'bf16', {}),
+    ('s32', 's32', {}),
+  ],
+)
+@pytest.mark.parametrize(
+  'product',
+  [
+    'dot(%a, %b), lhs_contracting_dims={1}, rhs_contracting_dims={0}',
+    'convolution(%a, %b), dim_labels=bf_io->bf',
+  ],
+)
+def test_products_in_8_bits_are_counted_apart(left, right, narrow, product):
+  text = f"""
+ENTRY %main (a: {left}[8,8], b: {right}[8,8]) -> f32[8,8] {{
+  %a = {left}[8,8]{{1,0}} parameter(0)
+  %b = {right}[8,8]{{1,0}} parameter(1)
+  ROOT %d = f32[8,8]{{1,0}} {product}
+}}
+"""
+  cost = cost_of(text)
+  assert cost.flops == 1024
+  assert cost.narrow_flops == narrow
+  told = [line.split() for line in cost.lines() if 'flops in' in line]
+  assert told == [['flops', 'in', kind, '1024'] for kind in narrow]
+
+
 def test_instructions_over_several_lines():
   text = """
 ENTRY %main (x: f32[8]) -> f32[8] {

@@ -19,6 +19,7 @@ from tpu_lm.blocks.embeddings import Input
 from tpu_lm.blocks.feed_forward import FeedForward
 from tpu_lm.blocks.heads import MaskedLM, Separate, Tied
 from tpu_lm.blocks.norms import RMS, Layer
+from tpu_lm.blocks.quantized import Quantization
 from tpu_lm.blocks.residual import Output, Parallel, Post, Pre, Sandwich
 from tpu_lm.checks import UserError
 from tpu_lm.models.stack import REMAT_POLICIES
@@ -67,30 +68,53 @@ MODELS = {
     embedding=Input(scale='sqrt'),
     head=Tied(softcap=30.0),
   ),
+  'decoder_lambda': tiny.decoder(
+    attention=Attention(windows=(3, 0), initial_tokens=2)
+  ),
+  'decoder_sinks': tiny.decoder(attention=Attention(sinks='learned')),
+  'decoder_off_by_one': tiny.decoder(attention=Attention(sinks='zero')),
+  'decoder_gpt_oss': tiny.decoder(
+    attention=Attention(
+      windows=(3, 0), sinks='learned', bias=True, out_bias=True
+    )
+  ),
   'decoder_alibi': tiny.decoder(
     positions=positions.Alibi(), feed_forward=FeedForward('relu', gated=False)
   ),
   'decoder_no_positions': tiny.decoder(positions=positions.NoPositions()),
   'decoder_sinusoidal': tiny.decoder(positions=positions.Sinusoidal()),
   'decoder_relative': tiny.decoder(**T5),
+  'decoder_int8': tiny.decoder(quantization=Quantization('int8', 'all')),
+  'decoder_fp8': tiny.decoder(quantization=Quantization('fp8', 'all')),
   'prefix_decoder': tiny.prefix_decoder(),
+  'prefix_decoder_lambda': tiny.prefix_decoder(
+    attention=Attention(windows=(2,), initial_tokens=1, sinks='learned')
+  ),
   'prefix_decoder_relative': tiny.prefix_decoder(**T5, dropout=0.1),
   'encoder': tiny.encoder(),
   'encoder_bert': tiny.encoder(**BERT, head=MaskedLM(), dropout=0.1),
+  'encoder_lambda': tiny.encoder(
+    attention=Attention(windows=(3, 0), initial_tokens=2, sinks='learned')
+  ),
   'encoder_alibi': tiny.encoder(positions=positions.Alibi()),
   'encoder_decoder': tiny.encoder_decoder(),
   'encoder_decoder_t5': tiny.encoder_decoder(
     **T5, head=Tied(scale='rsqrt'), dropout=0.1
+  ),
+  'encoder_decoder_lambda': tiny.encoder_decoder(
+    attention=Attention(windows=(3, 0), initial_tokens=2, sinks='learned')
   ),
   'encoder_decoder_bart': tiny.encoder_decoder(**BERT, head=Tied(bias=True)),
   'encoder_decoder_sandwich': tiny.encoder_decoder(
     residual=Sandwich(), norm=Layer(), positions=positions.Sinusoidal()
   ),
 }
-# One of each kind, and the two whose layers differ most.
+# One of each kind, and those whose layers differ most.
 COMPILED_TWICE = (
   'decoder',
   'decoder_gemma2',
+  'decoder_lambda',
+  'decoder_gpt_oss',
   'prefix_decoder_relative',
   'encoder_bert',
   'encoder_decoder_t5',
@@ -395,6 +419,61 @@ def test_a_window_is_as_long_as_it_says(made):
   )
 
 
+def test_initial_tokens_are_those_of_the_document(made):
+  """Beyond the window a token sees the first two of its own document."""
+  options = {'windows': (3,), 'initial_tokens': 2}
+  model = tiny.decoder(layers=1, attention=Attention(**options))
+  params, batch = made(model), tiny.batch()
+  before = apply(model, params, batch)
+
+  def seen_from(place):
+    """Where logits change with one token; documents begin at 0 and 5."""
+    after = apply(model, params, changed(batch, 'inputs', place))
+    differ = np.any(before != after, axis=-1)
+    assert np.all(differ == differ[0])
+    return np.flatnonzero(differ[0]).tolist()
+
+  assert seen_from(1) == [1, 2, 3, 4]
+  assert seen_from(2) == [2, 3, 4]
+  for place in (5, 6):
+    assert seen_from(place) == list(range(place, 15))
+  assert seen_from(7) == [7, 8, 9]
+  many = tiny.decoder(
+    layers=1, attention=Attention(windows=(3, 0), initial_tokens=16)
+  )
+  np.testing.assert_array_equal(
+    apply(many, params, batch), apply(tiny.decoder(layers=1), params, batch)
+  )
+
+
+def test_sinks_take_weight(made):
+  """0 as learned is 0 for good; a low one is none, a high one takes all."""
+  learned = tiny.decoder(attention=Attention(sinks='learned'))
+  drawn, batch = made(learned), tiny.batch()
+  attention = drawn['layers']['attention']
+  none = {name: leaf for name, leaf in attention.items() if name != 'sinks'}
+  plain_params = drawn | {'layers': drawn['layers'] | {'attention': none}}
+  fresh = learned.init(jax.random.key(0))['layers']['attention']['sinks']
+  assert fresh.shape == (2, 4) and not np.any(fresh)
+
+  def at(value):
+    sinks = jnp.full_like(attention['sinks'], value)
+    layers = drawn['layers'] | {'attention': attention | {'sinks': sinks}}
+    return apply(learned, drawn | {'layers': layers}, batch)
+
+  def close(one, other):
+    np.testing.assert_allclose(one, other, atol=1e-5)
+
+  plain = apply(tiny.decoder(), plain_params, batch)
+  zero = tiny.decoder(attention=Attention(sinks='zero'))
+  close(at(0.0), apply(zero, plain_params, batch))
+  close(at(-60.0), plain)
+  assert np.abs(at(0.0) - plain).max() > 1e-2
+  blind = none | {'out': jnp.zeros_like(none['out'])}
+  blind = drawn | {'layers': drawn['layers'] | {'attention': blind}}
+  close(at(60.0), apply(tiny.decoder(), blind, batch))
+
+
 def test_rows_longer_than_the_table_of_positions_are_told(made):
   model = tiny.decoder(positions=positions.Learned(8))
   with pytest.raises(UserError, match=r'Learned.length = 8: rows have 16'):
@@ -433,6 +512,23 @@ def test_bad_values_are_told_with_their_key(field, value):
     (lambda: Attention(query_key_norm=True), 'Attention.query_key_norm'),
     (lambda: Attention(windows=(-1,)), 'Attention.windows'),
     (lambda: Attention(windows=3), 'Attention.windows'),
+    (
+      lambda: Attention(windows=(3,), initial_tokens=0),
+      'Attention.initial_tokens = 0: must be an int > 0',
+    ),
+    (
+      lambda: Attention(windows=(3,), initial_tokens=True),
+      'Attention.initial_tokens = True: must be',
+    ),
+    (
+      lambda: Attention(windows=(0,), initial_tokens=4),
+      'Attention.initial_tokens = 4: needs a window in Attention.windows',
+    ),
+    (
+      lambda: Attention(sinks='learnt'),
+      "Attention.sinks = 'learnt': is not known. Did you mean: learned",
+    ),
+    (lambda: Attention(sinks=True), 'Attention.sinks = True.*learned, zero'),
     (lambda: Attention(bias=1), 'Attention.bias'),
     (lambda: FeedForward('gelo'), 'FeedForward.activation.*gelu'),
     (lambda: Tied(scale='sqrt'), 'Tied.scale'),

@@ -1,5 +1,7 @@
 """The formula counts what a compiled step does, on models without remat."""
 
+import types
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -8,9 +10,12 @@ from tests import tiny
 from tpu_lm.blocks import heads
 from tpu_lm.blocks.attention import Attention
 from tpu_lm.blocks.positions import Learned, Relative
+from tpu_lm.blocks.visibility import both_ways, causal, within
+from tpu_lm.blocks.visibility import initial as first
 from tpu_lm.compiled.cost import cost_of
 from tpu_lm.data.layout import ENCODER, Layout
 from tpu_lm.forecast.flops import pairs_seen, step_flops
+from tpu_lm.forecast.program import _kernel_flops
 from tpu_lm.objectives.cross_entropy import CrossEntropy
 
 ROWS, LENGTH = 4, 16
@@ -53,22 +58,32 @@ def test_equals_the_compiled_step(model):
   assert flops.total == flops.products + flops.attention
 
 
-@pytest.mark.parametrize('window', [1, 5, 16, 40])
-def test_pairs_of_windows(window):
-  """By counting; a triangle is counted without half of its diagonal."""
-  attention = Attention(windows=(window, 0))
-  near, far = pairs_seen(
-    tiny.decoder(layers=2, attention=attention), Layout(LENGTH)
-  )
-  pairs = [
-    (query, key)
-    for query in range(LENGTH)
-    for key in range(query + 1)
-    if query - key < window
-  ]
-  assert abs(near - len(pairs)) <= LENGTH / 2
-  assert far == LENGTH**2 / 2
-  both = tiny.encoder(layers=1, attention=attention)
-  [seen] = pairs_seen(both, Layout(LENGTH, ENCODER))
-  count = 2 * len(pairs) - LENGTH
-  assert abs(seen - count) <= LENGTH
+@pytest.mark.parametrize('initial', [None, 1, 4, 7, 40])
+@pytest.mark.parametrize('window', [1, 5, 15, 16, 40])
+def test_pairs_are_those_of_the_masks(window, initial):
+  attention = Attention(windows=(window, 0), initial_tokens=initial)
+  one = jnp.ones((1, LENGTH), jnp.int32)
+  kept = None if initial is None else first(one, initial)
+  models = {
+    tiny.decoder: (causal(one), Layout(LENGTH)),
+    tiny.encoder: (both_ways(one, one), Layout(LENGTH, ENCODER)),
+  }
+  for make, (visibility, layout) in models.items():
+    counted = [
+      int(jnp.sum(within(visibility.mask, width, kept)))
+      for width in (window, 0)
+    ]
+    assert pairs_seen(make(layers=2, attention=attention), layout) == counted
+
+
+def test_kernels_that_keep_initial_tokens_go_through_what_is_hidden():
+  """As much as without windows, see `blocks/splash.py`."""
+  cost = types.SimpleNamespace(kernels={'splash_mha_fwd': 2})
+  mesh = types.SimpleNamespace(shape={'tensor': 1, 'sequence': 1})
+
+  def flops(**attention):
+    model = tiny.decoder(attention=Attention(**attention))
+    return _kernel_flops(cost, model, Layout(LENGTH), 1, mesh)
+
+  kept = flops(windows=(4, 0), initial_tokens=1)
+  assert flops(windows=(4, 0)) < kept == flops()

@@ -110,3 +110,21 @@ def test_what_does_not_fit_is_told_with_what_may_help(plan):
     'does not fit' in err and 'iB are needed, and there are 15.75GiB' in err
   )
   assert "Decoder.remat = 'full'" in err and '--search' in err
+
+
+@needs_libtpu
+def test_products_in_8_bits_are_shown(plan):
+  code, out, _ = plan(
+    '--topology=v5e:2x2',
+    '--gin.BATCH=4',
+    '--gin.SEQ_LEN=512',
+    '--gin.Decoder.layers=2',
+    '--gin.Decoder.embed=256',
+    '--gin.Decoder.heads=4',
+    '--gin.Decoder.kv_heads=2',
+    '--gin.Decoder.mlp=1024',
+    '--gin.Decoder.vocabulary=1024',
+    file=ROOT / 'gin_configs' / 'runs' / 'pods' / 'llama3_1b_int8.gin',
+  )
+  assert code == 0
+  assert 'in int8' in out and 'peaks in bfloat16 and int8' in out

@@ -19,6 +19,7 @@ def attend(
   scale: float | None = None,
   softcap: float | None = None,
   bias_HST: jax.Array | None = None,
+  sinks_H: jax.Array | None = None,
   rate: float = 0.0,
   key: jax.Array | None = None,
 ) -> jax.Array:
@@ -32,6 +33,11 @@ def attend(
     scale: of the logits; None: K^-0.5.
     softcap: keeps logits within it, see `activations.capped`; None: doesn't.
     bias_HST: f32, added to the logits.
+    sinks_H: f32, one more logit of each query head, of a key without a value:
+      it takes weight from the others, and neither scale nor cap nor mask is
+      for it (OpenAI 2025, "gpt-oss model card", section 2.2). None: there is
+      none. 0 is the softmax with 1 more in the denominator of Miller (2023),
+      "Attention Is Off By One".
     rate: share of the attention weights that is dropped, where there is a key.
     key: of the dropout.
 
@@ -51,7 +57,14 @@ def attend(
   if bias_HST is not None:
     logits_BNGST += bias_HST.reshape(kv_heads, -1, *bias_HST.shape[1:])
   logits_BNGST = jnp.where(mask, logits_BNGST, MASKED)
-  weights_BNGST = jax.nn.softmax(logits_BNGST, axis=-1)
+  if sinks_H is None:
+    weights_BNGST = jax.nn.softmax(logits_BNGST, axis=-1)
+  else:
+    total_BNGS1 = jnp.logaddexp(
+      jax.nn.logsumexp(logits_BNGST, axis=-1, keepdims=True),
+      sinks_H.reshape(kv_heads, -1, 1, 1),
+    )
+    weights_BNGST = jnp.exp(logits_BNGST - total_BNGS1)
   weights_BNGST = dropout(weights_BNGST, rate, key)
   out_BSNGK = jnp.einsum(
     'BNGST,BTNK->BSNGK', weights_BNGST.astype(value_BTNK.dtype), value_BTNK

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from tpu_lm.blocks import splash
+from tpu_lm.blocks import ring, splash
 from tpu_lm.blocks.attend import attend
 from tpu_lm.blocks.parameter import normal, project, zeros
 from tpu_lm.blocks.rotary import rotate
-from tpu_lm.blocks.visibility import Visibility, within
+from tpu_lm.blocks.visibility import Visibility, initial, within
 from tpu_lm.checks import UserError, check_number, nearest, require
 from tpu_lm.shapes import (
   BATCH,
@@ -24,7 +24,9 @@ from tpu_lm.shapes import (
 from tpu_lm.sharding import constrain, platform
 
 NORMED = (None, 'head', 'width')
-KERNELS = ('auto', 'plain', 'splash')
+SINKS = (None, 'zero', 'learned')
+BY_BLOCKS = {'splash': splash, 'ring': ring}
+KERNELS = ('auto', 'plain', *BY_BLOCKS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,9 +43,19 @@ class Attention:
     windows: how many tokens back a query sees, itself included, and as many
       ahead where it sees both ways; by layer, over and over; 0: all. (4096,) is
       Mistral's, (4096, 0) Gemma 2's. Of self-attention.
+    initial_tokens: how many tokens at the beginning of each document no window
+      hides: the mask of Han et al. (2023), "LM-Infinite", section 3, and Xiao
+      et al. (2023), "StreamingLLM", section 3.2. Positions stay what they are;
+      both papers move them as well. None: windows hide all.
+    sinks: a logit without a value beside those of the keys, so that a head may
+      look at nothing: 'learned' one for each query head, 0 at first (OpenAI
+      2025, "gpt-oss model card", section 2.2), or 'zero' for good (Miller
+      2023, "Attention Is Off By One"); None. Of attention to an encoder too.
     kernel: 'plain' is written out in XLA and holds all logits, 'splash' goes
       through them in blocks (TPUs); 'auto' is splash on TPUs wherever it can
-      be used, else plain. All give the same.
+      be used, else plain. Where the mesh splits sequences both gather all keys
+      of a row on each device; 'ring' passes them on instead, and goes through
+      them in blocks. All give the same.
   """
 
   bias: bool = False
@@ -52,6 +64,9 @@ class Attention:
   scale: float | None = None
   softcap: float | None = None
   windows: tuple[int, ...] = ()
+  # None where others have 0: runs begun before it was there go on.
+  initial_tokens: int | None = None
+  sinks: str | None = None
   kernel: str = 'auto'
 
   def __post_init__(self):
@@ -72,6 +87,14 @@ class Attention:
     must = 'must be a tuple of ints >= 0'
     require(good, 'Attention.windows', self.windows, must)
     object.__setattr__(self, 'windows', tuple(self.windows))
+    if self.initial_tokens is not None:
+      count, key = self.initial_tokens, 'Attention.initial_tokens'
+      good = type(count) is int and count > 0
+      require(good, key, count, 'must be an int > 0, or None')
+      must = 'needs a window in Attention.windows: without, all tokens are seen'
+      require(any(self.windows), key, count, must)
+    hint = f'is not known.{nearest(str(self.sinks), SINKS[1:])}'
+    require(self.sinks in SINKS, 'Attention.sinks', self.sinks, hint)
     hint = f'is not known.{nearest(str(self.kernel), KERNELS)}'
     require(self.kernel in KERNELS, 'Attention.kernel', self.kernel, hint)
 
@@ -123,6 +146,8 @@ class AttentionLayer(nnx.Module):
     self.key_bias = zeros(kv_shape, kv_axes) if bias else None
     self.value_bias = zeros(kv_shape, kv_axes) if bias else None
     self.out_bias = zeros((embed,), (EMBED,)) if spec.out_bias else None
+    learned = spec.sinks == 'learned'
+    self.sinks = zeros((heads,), (HEADS,)) if learned else None
     sizes = {
       None: None,
       'head': (head_dim, head_dim),
@@ -191,37 +216,65 @@ class AttentionLayer(nnx.Module):
     self, query, keys, values, visibility, window, bias_HST, rate, key
   ) -> jax.Array:
     spec = self.spec
-    logits = {'scale': spec.scale, 'softcap': spec.softcap}
-    if spec.kernel == 'splash' or (spec.kernel, platform()) == ('auto', 'tpu'):
-      lacking = splash.lacks(
+    sinks_H = None
+    if spec.sinks is not None:
+      learned = spec.sinks == 'learned'
+      sinks_H = self.sinks[...] if learned else jnp.zeros(query.shape[2])
+    logits = {'scale': spec.scale, 'softcap': spec.softcap, 'sinks_H': sinks_H}
+    kept_BT = None
+    if window is not None and spec.initial_tokens is not None:
+      kept_BT = initial(visibility.key_segments_BT, spec.initial_tokens)
+    kernel = spec.kernel
+    if kernel == 'auto' and platform() == 'tpu':
+      kernel = 'splash'
+    if kernel in BY_BLOCKS:
+      by_blocks = BY_BLOCKS[kernel]
+      lacking = by_blocks.lacks(
         query.shape,
         keys.shape[1],
         visibility,
         bias=bias_HST is not None,
         dropout=key is not None and rate > 0,
+        sinks=sinks_H is not None,
+        kept=kept_BT is not None,
       )
       if lacking is None:
-        return self._splash(query, keys, values, visibility, window, logits)
-      if spec.kernel == 'splash':
-        raise UserError(f"Attention.kernel = 'splash': {lacking}")
+        return self._by_blocks(
+          by_blocks.attend,
+          query,
+          keys,
+          values,
+          visibility,
+          window,
+          kept_BT,
+          logits,
+        )
+      if spec.kernel == kernel:
+        raise UserError(f'Attention.kernel = {kernel!r}: {lacking}')
     mask = visibility.mask
     return attend(
       query,
       keys,
       values,
-      mask if window is None else within(mask, window),
+      mask if window is None else within(mask, window, kept_BT),
       bias_HST=bias_HST,
       rate=rate,
       key=key,
       **logits,
     )
 
-  def _splash(self, query, keys, values, visibility, window, logits):
+  def _by_blocks(
+    self, attend, query, keys, values, visibility, window, kept_BT, logits
+  ) -> jax.Array:
     """A kernel for each width of window: a kernel's mask is fixed."""
     widths = (0,) if window is None else sorted(set(self.spec.windows))
     kernels = [
       functools.partial(
-        splash.attend, visibility=visibility, window=width, **logits
+        attend,
+        visibility=visibility,
+        window=width,
+        kept_BT=kept_BT,
+        **logits,
       )
       for width in widths
     ]

@@ -9,6 +9,7 @@ from flax import nnx
 from tpu_lm import shapes
 from tpu_lm.blocks.activations import dropout
 from tpu_lm.blocks.attention import AttentionLayer
+from tpu_lm.blocks.quantized import mark
 from tpu_lm.blocks.visibility import Visibility
 from tpu_lm.sharding import constrain
 
@@ -66,6 +67,7 @@ class Layer(nnx.Module):
     self.norm_names = model.residual.norms(self.sublayers)
     for name in self.norm_names:
       setattr(self, name, model.norm.make(model.embed))
+    mark(self, model.quantization)
 
   def __call__(
     self,

@@ -5,6 +5,12 @@ import math
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
+
+from tpu_lm.blocks.quantized import multiply
+
+# What remat policies call the results of `project`.
+PRODUCT = 'product'
 
 
 def normal(
@@ -49,7 +55,8 @@ def project(
 
   Args:
     x: [..., *inputs].
-    kernel: [*inputs, *outputs]; used in the dtype of `x`.
+    kernel: [*inputs, *outputs]; used in the dtype of `x`, and in 8 bits if it
+      is marked so, see `quantized.mark`.
     inputs: how many dimensions are contracted.
     bias: [*outputs], added; None: nothing is.
 
@@ -58,6 +65,12 @@ def project(
   """
   weights = kernel[...].astype(x.dtype)
   size = math.prod(weights.shape[:inputs])
-  product = x.reshape(-1, size) @ weights.reshape(size, -1)
-  product = product.reshape(*x.shape[:-inputs], *weights.shape[inputs:])
+  x, matrix = x.reshape(*x.shape[:-inputs], size), weights.reshape(size, -1)
+  quantization = kernel.get_metadata().get('quantization')
+  if quantization is None:
+    product = x.reshape(-1, size) @ matrix
+  else:
+    product = multiply(quantization, x, matrix)
+  product = product.reshape(*x.shape[:-1], *weights.shape[inputs:])
+  product = checkpoint_name(product, PRODUCT)
   return product if bias is None else product + bias[...].astype(x.dtype)

@@ -5,7 +5,11 @@ It skips blocks of which nothing is seen. Elsewhere than on TPUs it runs
 interpreted: right, and very slow.
 """
 
+import dataclasses
+
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.experimental.pallas.ops.tpu import splash_attention as splash
 from jax.sharding import PartitionSpec
 
@@ -15,6 +19,7 @@ from tpu_lm.sharding import partition_spec, platform
 
 BLOCKS = (512, 256, 128)
 AXES = (shapes.BATCH, shapes.HEADS, shapes.SEQUENCE, shapes.HEAD_DIM)
+NO_DOCUMENT = -1  # no query's segment: what has it is seen by none
 
 
 def lacks(
@@ -24,6 +29,8 @@ def lacks(
   *,
   bias: bool,
   dropout: bool,
+  sinks: bool,
+  kept: bool,
 ) -> str | None:
   """Why the kernel can't be used, or None where it can.
 
@@ -33,6 +40,8 @@ def lacks(
     visibility: what is seen.
     bias: whether something is added to logits.
     dropout: whether attention weights are dropped.
+    sinks: whether there are logits without values.
+    kept: whether there are keys that no window hides.
   """
   if bias:
     return 'it adds nothing to logits (relative and ALiBi positions do)'
@@ -54,6 +63,8 @@ def attend(
   visibility: Visibility,
   window: int,
   *,
+  kept_BT: jax.Array | None = None,
+  sinks_H: jax.Array | None = None,
   scale: float | None = None,
   softcap: float | None = None,
 ) -> jax.Array:
@@ -62,12 +73,21 @@ def attend(
   Rows and heads are split over the mesh as its rules say. Where the mesh
   splits sequences, each device has all keys of its rows, and its own queries.
 
+  The kernel's mask is fixed when it is compiled, and where documents begin is
+  known when it runs, by segments only. So with keys that no window hides all
+  keys are there twice: once for queries near them, and once for those further
+  away, where all but the kept ones are of no document. Each pair of query and
+  key is gone through once, as without a window; what is far costs time, seen or
+  not, and the logits are never held.
+
   Args:
     query_BSHK: queries, already position-encoded.
     key_BTNK: keys, likewise; each serves H / N query heads.
     value_BTNK: values.
     visibility: what is seen.
     window: how many tokens back, as of `attention.Attention.windows`; 0: all.
+    kept_BT: bool, keys that no window hides, as of `visibility.within`.
+    sinks_H: f32, as of `attend.attend`.
     scale: of the logits; None: K^-0.5.
     softcap: see `activations.capped`.
 
@@ -86,15 +106,16 @@ def attend(
     )
   sequence_shards = _shards(shapes.SEQUENCE, sequence)
   shape = sequence, keys
-  if visibility.causal:
-    seen = splash.CausalMask(shape, shard_count=sequence_shards)
-  else:
-    seen = splash.FullMask(shape)
-  if window:
-    near = splash.LocalMask(
-      shape, (window - 1, window - 1), 0, shard_count=sequence_shards
+  key_segments_BT = visibility.key_segments_BT
+  if kept_BT is not None and 0 < window < max(shape):
+    seen = _Twice(shape, window, visibility.causal)
+    key_BTNK, value_BTNK = (
+      jnp.concatenate([x, x], axis=1) for x in (key_BTNK, value_BTNK)
     )
-    seen = near & seen if visibility.causal else near
+    far_BT = jnp.where(kept_BT, key_segments_BT, NO_DOCUMENT)
+    key_segments_BT = jnp.concatenate([key_segments_BT, far_BT], axis=1)
+  else:
+    seen = _static(shape, window, visibility.causal, sequence_shards)
   block_query = _block(sequence // sequence_shards)
   block_key = _block(keys)
   kernel = splash.make_splash_mha(
@@ -113,16 +134,23 @@ def attend(
     interpret=platform() != 'tpu',
   )
 
-  def run(kernel, query_BHSK, key_BNTK, value_BNTK, query_BS, key_BT):
+  def run(kernel, sinks_H, query_BHSK, key_BNTK, value_BNTK, query_BS, key_BT):
     segments = splash.SegmentIds(query_BS, key_BT)
-    return jax.vmap(kernel)(query_BHSK, key_BNTK, value_BNTK, segments)
+    sinks_BH = None
+    if sinks_H is not None:
+      # Each row has its own, so that their gradients are added in float32.
+      rows = len(query_BHSK), len(sinks_H)
+      sinks_BH = _float32_gradient(jnp.broadcast_to(sinks_H, rows))
+    return jax.vmap(kernel)(
+      query_BHSK, key_BNTK, value_BNTK, segments, sinks_BH
+    )
 
   arrays = (
     (query_BSHK * scale).swapaxes(1, 2),
     key_BTNK.swapaxes(1, 2),
     value_BTNK.swapaxes(1, 2),
     visibility.query_segments_BS,
-    visibility.key_segments_BT,
+    key_segments_BT,
   )
   mesh = jax.sharding.get_abstract_mesh()
   if not mesh.empty:
@@ -139,9 +167,69 @@ def attend(
       jax.sharding.NamedSharding(mesh, PartitionSpec(split, places))
     )
     run = jax.shard_map(
-      run, in_specs=(places, *specs), out_specs=specs[0], check_vma=False
+      run,
+      in_specs=(places, PartitionSpec(split), *specs),
+      out_specs=specs[0],
+      check_vma=False,
     )
-  return run(kernel, *arrays).swapaxes(1, 2)
+  return run(kernel, sinks_H, *arrays).swapaxes(1, 2)
+
+
+@jax.custom_vjp
+def _float32_gradient(x: jax.Array) -> jax.Array:
+  """`x`; the kernel gives the gradient of sinks in the dtype of queries."""
+  return x
+
+
+_float32_gradient.defvjp(
+  lambda x: (x, None), lambda _, gradient: (gradient.astype(jnp.float32),)
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Twice(splash.Mask):
+  """Keys twice: those near the query of the first, the others of the second.
+
+  Attributes:
+    once: S, T.
+    window: how many tokens are near.
+    causal: whether later keys are hidden.
+  """
+
+  once: tuple[int, int]
+  window: int
+  causal: bool
+
+  @property
+  def shape(self) -> tuple[int, int]:
+    """S, 2 T."""
+    return self.once[0], 2 * self.once[1]
+
+  def __getitem__(self, places: tuple[slice, slice]) -> np.ndarray:
+    query, key = (
+      np.arange(size)[place]
+      for size, place in zip(self.shape, places, strict=True)
+    )
+    second, key = np.divmod(key, self.once[1])
+    back_ST = query[:, None] - key[None, :]
+    seen_ST = (np.abs(back_ST) >= self.window) == second.astype(bool)
+    return seen_ST & (back_ST >= 0) if self.causal else seen_ST
+
+
+def _static(
+  shape: tuple[int, int], window: int, causal: bool, shards: int
+) -> splash.Mask:
+  """Which places see which, whatever is in them."""
+  if causal:
+    seen = splash.CausalMask(shape, shard_count=shards)
+  else:
+    seen = splash.FullMask(shape)
+  if not window:
+    return seen
+  near = splash.LocalMask(
+    shape, (window - 1, window - 1), 0, shard_count=shards
+  )
+  return near & seen if causal else near
 
 
 def _shards(axis: str, size: int) -> int:

@@ -50,11 +50,42 @@ def both_ways(query_BS: jax.Array, key_BT: jax.Array) -> Visibility:
   return Visibility(_same(query_BS, key_BT), query_BS, key_BT, causal=False)
 
 
-def within(mask: jax.Array, window: jax.Array | int) -> jax.Array:
-  """Hides keys `window` tokens from the query and further; 0 hides none."""
+def within(
+  mask: jax.Array,
+  window: jax.Array | int,
+  kept_BT: jax.Array | None = None,
+) -> jax.Array:
+  """Hides keys `window` tokens from the query and further; 0 hides none.
+
+  Args:
+    mask: bool[B, 1, 1, S, T].
+    window: i32[].
+    kept_BT: bool, keys that no window hides; None: there are none.
+  """
   query, key = jnp.arange(mask.shape[-2]), jnp.arange(mask.shape[-1])
-  near_ST = jnp.abs(query[:, None] - key[None, :]) < window
-  return mask & (near_ST | (window == 0))
+  near = jnp.abs(query[:, None] - key[None, :]) < window
+  if kept_BT is not None:
+    near = near | kept_BT[:, None, None, None, :]
+  return mask & (near | (window == 0))
+
+
+def initial(segments_BT: jax.Array, count: int) -> jax.Array:
+  """Whether a token is among the first of its document in the row.
+
+  Args:
+    segments_BT: i32, documents; the tokens of one lie together.
+    count: how many are the first.
+
+  Returns:
+    bool[B, T].
+  """
+  place_BT = jnp.broadcast_to(
+    jnp.arange(segments_BT.shape[1]), segments_BT.shape
+  )
+  before_BT = jnp.roll(segments_BT, 1, axis=1)
+  begins_BT = (segments_BT != before_BT).at[:, 0].set(True)
+  begin_BT = jax.lax.cummax(jnp.where(begins_BT, place_BT, 0), axis=1)
+  return place_BT - begin_BT < count
 
 
 def _same(query_BS: jax.Array, key_BT: jax.Array) -> jax.Array:

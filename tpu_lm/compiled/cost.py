@@ -8,15 +8,12 @@ each computation does by how often its loops run.
 
 import collections
 import dataclasses
-import functools
-import math
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import numpy as np
-
 from tpu_lm.compiled import hlo
+from tpu_lm.compiled.products import eight_bits, flops_of
 
 _COLLECTIVES = {
   *('all-gather', 'reduce-scatter', 'all-reduce', 'all-to-all'),
@@ -53,6 +50,8 @@ class Cost:
     flops: of matrix products and convolutions, two for a multiplication and
       an addition. Kernels (Pallas) are not seen into and count nothing, nor
       do the library calls that matrix products become on GPUs.
+    narrow_flops: those of them whose factors both have 8 bits, by format:
+      'int8' and 'fp8'.
     cycles: the TPU compiler's own estimates, added up; 0 elsewhere. Waiting
       for collectives and time in kernels are left out: the sum ranks programs
       and bounds their time from below, it does not foretell it.
@@ -68,6 +67,7 @@ class Cost:
   """
 
   flops: int
+  narrow_flops: Mapping[str, int]
   cycles: int
   collectives: Mapping[str, Traffic]
   custom_calls: Mapping[str, int]
@@ -78,6 +78,8 @@ class Cost:
   def lines(self) -> list[str]:
     """The same as text, a line for each figure."""
     rows = {'flops': f'{self.flops:.4g}', 'estimated cycles': f'{self.cycles}'}
+    for kind, flops in sorted(self.narrow_flops.items()):
+      rows[f'flops in {kind}'] = f'{flops:.4g}'
     traffic = dict(sorted(self.collectives.items()))
     if self.host_copies.count:
       traffic['host copies'] = self.host_copies
@@ -137,6 +139,7 @@ class _Tally:
     kinds = [kind for kind in all_of('count') if kind != _HOST]
     return Cost(
       self.numbers['flops', ''],
+      all_of('narrow'),
       self.numbers['cycles', ''],
       {kind: traffic(kind) for kind in kinds},
       all_of('custom call'),
@@ -191,10 +194,11 @@ class _Walk:
       )
       totals = [self.total(branch) for branch in branches]
       tally.add(max(totals, key=lambda total: total.numbers['flops', '']))
-    elif opcode == 'dot':
-      tally.numbers['flops', ''] += _dot_flops(computation, instruction)
-    elif opcode == 'convolution':
-      tally.numbers['flops', ''] += _convolution_flops(computation, instruction)
+    elif opcode in ('dot', 'convolution'):
+      flops = flops_of(computation, instruction)
+      tally.numbers['flops', ''] += flops
+      if kind := eight_bits(computation, instruction):
+        tally.numbers['narrow', kind] += flops
     elif opcode == 'custom-call':
       target = instruction.attribute('custom_call_target').strip('"')
       tally.numbers['custom call', target] += 1
@@ -240,58 +244,3 @@ def _count_transfer(tally, computation, instruction, asynchronous, started):
   size = sum(hlo.byte_count(each.shape) for each in measured)
   apart = asynchronous or opcode != kind or kind == 'send'
   tally.transfer(kind, 1, size, apart)
-
-
-def _sizes(computation, name: str) -> tuple[int, ...]:
-  return hlo.arrays(computation.instructions[name].shape)[0][1]
-
-
-def _dot_flops(computation, dot) -> int:
-  left = _sizes(computation, dot.operands[0])
-  axes = re.findall(r'\d+', dot.attribute('lhs_contracting_dims') or '')
-  result = hlo.arrays(dot.shape)[0][1]
-  return 2 * math.prod(result) * math.prod(left[int(axis)] for axis in axes)
-
-
-def _convolution_flops(computation, convolution) -> int:
-  """As XLA counts them: without what falls on padding or between dilations.
-
-  On TPUs every matrix product is a convolution, and those with batch
-  dimensions are written with paddings and dilations that never meet a number.
-  """
-  attribute = convolution.attribute
-  left, right = (_sizes(computation, name) for name in convolution.operands)
-  result = hlo.arrays(convolution.shape)[0][1]
-  labels = re.split('_|->', attribute('dim_labels'))
-  window = dict(
-    item.split('=') for item in (attribute('window') or '{}')[1:-1].split()
-  )
-
-  def field(name, default):
-    return window[name].split('x')[axis] if name in window else default
-
-  flops = 2 * right[labels[1].index('i')] * result[labels[2].index('f')]
-  flops *= left[labels[0].index('b')]
-  flops //= int(attribute('batch_group_count') or 1)
-  for axis in range(len(left) - 2):
-    flops *= _meetings(
-      left[labels[0].index(str(axis))],
-      right[labels[1].index(str(axis))],
-      result[labels[2].index(str(axis))],
-      int(field('stride', 1)),
-      int(field('pad', '0_0').split('_')[0]),
-      int(field('lhs_dilate', 1)),
-      int(field('rhs_dilate', 1)),
-    )
-  return flops
-
-
-@functools.cache
-def _meetings(inputs, kernel, outputs, stride, pad, gap, kernel_gap) -> int:
-  """Pairs of output and kernel positions that fall on an input position."""
-  starts = np.arange(outputs) * stride - pad
-  total = 0
-  for offset in range(0, kernel * kernel_gap, kernel_gap):
-    at = starts + offset
-    total += int(np.sum((at % gap == 0) & (at >= 0) & (at < inputs * gap)))
-  return total

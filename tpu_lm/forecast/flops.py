@@ -68,17 +68,21 @@ def phase_flops(run: Run, phase: Phase) -> Flops:
   return step_flops(run.model, layout, phase.batch_size)
 
 
-def pairs_seen(model, layout: Layout) -> list[float]:
+def pairs_seen(model, layout: Layout) -> list[int]:
   """Pairs of query and key in one row, of each attention of each layer."""
   windows = model.attention.windows or (0,)
+  initial = model.attention.initial_tokens or 0
 
-  def within(length: int, layers: int, causal: bool) -> list[float]:
-    found = []
+  def within(length: int, layers: int, causal: bool) -> list[int]:
+    found, kept = [], min(initial, length)
     for layer in range(layers):
       near = min(windows[layer % len(windows)] or length, length)
-      hidden = (length - near) ** 2 / 2  # a triangle, on each side
-      square = length**2
-      found.append(square / 2 - hidden if causal else square - 2 * hidden)
+      hidden = _triangle(length - near - kept)
+      if causal:
+        found.append(_triangle(length) - hidden)
+      else:
+        ahead = _triangle(length - near) - _triangle(kept - near)
+        found.append(length**2 - hidden - ahead)
     return found
 
   pairs = within(layout.targets, model.layers, layout.kind != ENCODER)
@@ -86,3 +90,8 @@ def pairs_seen(model, layout: Layout) -> list[float]:
     pairs += within(layout.length, model.encoder_layers, causal=False)
     pairs += [layout.targets * layout.length] * model.layers
   return pairs
+
+
+def _triangle(side: int) -> int:
+  """Pairs in a triangle whose rows have 1, 2, ... of them; 0 without rows."""
+  return side * (side + 1) // 2 if side > 0 else 0

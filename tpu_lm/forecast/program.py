@@ -12,6 +12,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from tpu_lm.checks import UserError
 from tpu_lm.compiled.cost import Cost, cost_of
+from tpu_lm.compiled.peaks import narrow_peak_flops
 from tpu_lm.compiled.topology import Topology
 from tpu_lm.data.layout import Layout
 from tpu_lm.feeding import check_rows
@@ -79,11 +80,25 @@ class Program:
     )
 
   @property
+  def peak_flops(self) -> float:
+    """Of a device, per second, at the formats that were compiled.
+
+    That in bfloat16 unless there are products in 8 bits: then the mean of the
+    formats' peaks over the time that each would take at its own.
+    """
+    total = self.cost.flops + self.kernel_flops
+    wide = total - sum(self.cost.narrow_flops.values())
+    seconds = wide / self.topology.peak_flops
+    for kind, flops in self.cost.narrow_flops.items():
+      seconds += flops / narrow_peak_flops(self.topology.kind, kind)
+    return total / seconds
+
+  @property
   def utilisation(self) -> float | None:
     """Of the peak, by the operations that training needs, or None."""
     if not self.seconds:
       return None
-    peak = self.topology.peak_flops * self.topology.devices
+    peak = self.peak_flops * self.topology.devices
     return self.flops.total / (self.seconds * peak)
 
 
@@ -185,6 +200,12 @@ def _device_bytes(tree: Tree) -> int:
 
 def _kernel_flops(cost: Cost, model, layout, rows: float, mesh) -> float:
   """Of attention in kernels; each is taken for an average layer."""
+  if model.attention.initial_tokens:
+    # The kernel goes through what these windows hide, too.
+    every = dataclasses.replace(
+      model.attention, windows=(), initial_tokens=None
+    )
+    model = dataclasses.replace(model, attention=every)
   pairs = pairs_seen(model, layout)
   share = rows / (mesh.shape['tensor'] * mesh.shape['sequence'])
   product = 2 * model.heads * model.head_dim * share * sum(pairs) / len(pairs)

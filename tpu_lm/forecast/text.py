@@ -57,6 +57,9 @@ def program_table(program: Program, stage: Stage) -> RenderableType:
     f'{compiled:.3e}',
     f'on a device; {share:.0%} of them are needed',
   )
+  for kind, narrow in sorted(program.cost.narrow_flops.items()):
+    share = narrow / compiled
+    table.add_row(f'in {kind}', f'{narrow:.3e}', f'{share:.0%} of the compiled')
   if seconds is None:
     table.add_row('time', NOTHING, f'the clock of {topology.kind} is unknown')
   else:
@@ -64,7 +67,10 @@ def program_table(program: Program, stage: Stage) -> RenderableType:
     outside = program.cost.cycles / topology.clock_hz
     told = f'at the least; {outside:.3f} s outside kernels'
     table.add_row('time', f'{seconds:.3f} s', told)
-    table.add_row('utilisation', f'{program.utilisation:.0%}', 'at the most')
+    told = 'at the most'
+    if formats := sorted(program.cost.narrow_flops):
+      told += f', of the peaks in bfloat16 and {", ".join(formats)}'
+    table.add_row('utilisation', f'{program.utilisation:.0%}', told)
     table.add_row('tokens a second', count(tokens / seconds), '')
     table.add_row('steps a day', f'{DAY / seconds:,.0f}', '')
     days = stage.phase.steps * seconds / DAY

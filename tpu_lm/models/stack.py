@@ -12,13 +12,14 @@ from tpu_lm import shapes
 from tpu_lm.blocks.activations import dropout
 from tpu_lm.blocks.embeddings import Embedding
 from tpu_lm.blocks.layer import Layer, View
+from tpu_lm.blocks.parameter import PRODUCT
 from tpu_lm.models.modules import axes_of, graph_of, params_of
 from tpu_lm.tree import Tree
 
 # What the backward pass keeps of a layer; all else is computed again.
 REMAT_POLICIES = {
   'none': jax.checkpoint_policies.everything_saveable,
-  'dots': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+  'dots': jax.checkpoint_policies.save_only_these_names(PRODUCT),
   'full': jax.checkpoint_policies.nothing_saveable,
 }
 

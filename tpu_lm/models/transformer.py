@@ -12,6 +12,7 @@ from tpu_lm.blocks.feed_forward import FeedForward
 from tpu_lm.blocks.heads import Tied
 from tpu_lm.blocks.norms import RMS
 from tpu_lm.blocks.positions import Rotary
+from tpu_lm.blocks.quantized import Quantization
 from tpu_lm.blocks.reading import Reading
 from tpu_lm.blocks.residual import Pre
 from tpu_lm.checks import check_counts, check_number, nearest, require
@@ -68,8 +69,10 @@ class Transformer:
       sublayer gives, as in T5 (which drops after the last norm, too).
     dtype: of activations and of weights in use, float32 or bfloat16; weights
       are kept, and norms, softmax and logits computed, in float32.
+    quantization: of `blocks/quantized.py`: products with the layers' weights in
+      8 bits; None: in `dtype`.
     remat: what is kept for the backward pass: none (everything is kept), dots
-      (matrix products without a batch dimension), full (layer inputs only).
+      (products with weights), full (layer inputs only).
     unroll: layers to a turn of the scan; more compiles longer, and on CPU
       runs faster.
   """
@@ -92,6 +95,7 @@ class Transformer:
   head: Any = Tied()
   dropout: float = 0.0
   dtype: str = 'bfloat16'
+  quantization: Quantization | None = None
   remat: str = 'none'
   unroll: int = 1
 
@@ -109,6 +113,9 @@ class Transformer:
     even = self.head_dim % 2 == 0 or not isinstance(self.positions, Rotary)
     require(even, f'{name}.head_dim', self.head_dim, 'must be even')
     self.positions.check(self.head_dim)
+    good = isinstance(self.quantization, Quantization | None)
+    must = 'must be a quantized.Quantization, or None'
+    require(good, f'{name}.quantization', self.quantization, must)
     check_number(f'{name}.dropout', self.dropout, least=0, below=1)
     for field, known in (('dtype', DTYPES), ('remat', REMAT_POLICIES)):
       value = getattr(self, field)
