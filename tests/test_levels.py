@@ -39,7 +39,7 @@ NEIGHBOURS = {
 }
 PLUG_INS = {
   'schedules': {'base', 'pieces', 'warmed'},
-  'optimizers': {'common', 'adam'},
+  'optimizers': {'common', 'adam', 'offload'},
   'models': {'modules', 'stack', 'transformer', 'one_stack'},
   'objectives': {'logit_summary'},
   'methods': set(),

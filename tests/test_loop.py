@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import os
-import signal
 
 import jax
 import numpy as np
@@ -11,12 +9,10 @@ import pytest
 
 from tests import tiny
 from tests.data.helpers import tiny_corpus
-from tpu_lm import loop
 from tpu_lm.checkpoint import Checkpoints
 from tpu_lm.checks import UserError
 from tpu_lm.data.mixing import Mixture
 from tpu_lm.data.replay import Replay
-from tpu_lm.interrupt import Interrupted
 from tpu_lm.lineage import Lineage
 from tpu_lm.loop import Stopped, train
 from tpu_lm.methods.freeze import Freeze
@@ -59,24 +55,6 @@ def saved_params(run_dir, phase):
     lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place), shapes
   )
   return checkpoints.load(checkpoints.steps()[-1], {'params': target})['params']
-
-
-def stop_after(steps, run, run_dir):
-  """Trains, and sends SIGTERM to this process when so many steps are done."""
-  taken, step = [], loop._Training._step
-
-  def step_and_stop(training):
-    step(training)
-    taken.append(training.taken)
-    if len(taken) == steps:
-      os.kill(os.getpid(), signal.SIGTERM)
-
-  loop._Training._step = step_and_stop
-  try:
-    with pytest.raises(Interrupted, match='the same command goes on'):
-      train(run, run_dir, 'the configuration')
-  finally:
-    loop._Training._step = step
 
 
 def test_the_tree(finished):
@@ -258,7 +236,7 @@ def test_two_branches_take_turns_in_a_folder(tmp_path):
   train(run, tmp_path / 'whole')
   first = dataclasses.replace(run, phases=run.phases[:2])
   second = dataclasses.replace(run, phases=(run.phases[0], run.phases[2]))
-  stop_after(14, first, folder)  # two steps into the first branch
+  tiny.stop_after(14, first, folder)  # two steps into the first branch
   train(second, folder)
   train(first, folder)
   assert metrics(folder) == metrics(tmp_path / 'whole')
@@ -321,7 +299,7 @@ def test_a_loss_that_is_not_finite_stops_and_saves_nothing(tmp_path):
 def test_a_signal_saves_and_the_run_goes_on(tmp_path, finished):
   run, run_dir = finished
   folder = tmp_path / 'interrupted'
-  stop_after(8, run, folder)
+  tiny.stop_after(8, run, folder)
   assert Checkpoints(folder / 'phases/base/checkpoints').steps()[-1] == 8
   train(run, folder, 'the configuration')
   assert (folder / 'metrics.jsonl').read_bytes() == (

@@ -1,12 +1,17 @@
 """A model, a corpus and runs small enough for tests; no seqio needed."""
 
+import os
 import pathlib
+import signal
 
 import numpy as np
+import pytest
 
 from tests.data.helpers import tiny_corpus
+from tpu_lm import loop
 from tpu_lm.data.mixing import Mixture
 from tpu_lm.data.replay import Replay
+from tpu_lm.interrupt import Interrupted
 from tpu_lm.models.decoder import Decoder
 from tpu_lm.models.encoder import Encoder
 from tpu_lm.models.encoder_decoder import EncoderDecoder
@@ -140,3 +145,21 @@ def tree_run(folder: pathlib.Path, steps: int = 12, **changes) -> Run:
     'log_every': 3,
   }
   return Run(**(values | changes))
+
+
+def stop_after(steps, run, run_dir):
+  """Trains, and sends SIGTERM to this process when so many steps are done."""
+  taken, step = [], loop._Training._step
+
+  def step_and_stop(training):
+    step(training)
+    taken.append(training.taken)
+    if len(taken) == steps:
+      os.kill(os.getpid(), signal.SIGTERM)
+
+  loop._Training._step = step_and_stop
+  try:
+    with pytest.raises(Interrupted, match='the same command goes on'):
+      loop.train(run, run_dir, 'the configuration')
+  finally:
+    loop._Training._step = step

@@ -13,6 +13,7 @@ from tpu_lm.data.layout import Layout
 from tpu_lm.data.ledger import Ledger
 from tpu_lm.lineage import Lineage
 from tpu_lm.optimizers.carry import carry
+from tpu_lm.optimizers.offload import in_device_memory, placed
 from tpu_lm.phase import Phase, Run
 from tpu_lm.sharding import state_shardings
 from tpu_lm.stages import Stage
@@ -88,6 +89,7 @@ def make_state(
 
   shapes = jax.eval_shape(fresh)
   shardings = state_shardings(mesh, run.model.axes(), shapes.params, shapes)
+  shardings = placed(stage.phase.optimizer, shardings, shapes)
   target = jax.tree.map(
     lambda s, place: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place),
     shapes,
@@ -124,7 +126,7 @@ def make_state(
   def begin(params: Tree, before: Tree | None) -> TrainState:
     state = optimizer.init(params)
     # A checkpoint holds no optimizer state where that has no arrays.
-    before = state if before is None else before
+    before = state if before is None else in_device_memory(before)
     return TrainState(
       step=jnp.asarray(stage.start_step, jnp.int32),
       params=params,

@@ -23,7 +23,9 @@ def program(narrow, kind='v6e', kernel_flops=0):
     unknown_loops=(),
   )
   topology = Topology.parse(f'{kind}:2x2')
-  return Program(topology, {}, {}, 0, 0, cost, Flops(18e14, 0.0), kernel_flops)
+  return Program(
+    topology, {}, {}, 0, 0, 0, cost, Flops(18e14, 0.0), kernel_flops
+  )
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from tpu_lm.blocks import ring, splash
+from tpu_lm.blocks import flash, ring, splash
 from tpu_lm.blocks.attend import attend
 from tpu_lm.blocks.parameter import normal, project, zeros
 from tpu_lm.blocks.rotary import rotate
@@ -25,7 +25,18 @@ from tpu_lm.sharding import constrain, platform
 
 NORMED = (None, 'head', 'width')
 SINKS = (None, 'zero', 'learned')
-BY_BLOCKS = {'splash': splash, 'ring': ring}
+BY_BLOCKS = {'splash': splash, 'flash': flash, 'ring': ring}
+AUTO = {'tpu': 'splash', 'gpu': 'flash'}  # by platform
+# What may be asked of a kernel, and what is said of one that does not know it.
+NEEDS = {
+  'bias': 'it adds nothing to logits (relative and ALiBi positions do)',
+  'dropout': 'it drops no attention weights',
+  'prefix': 'it knows no prefixes',
+  'window': 'it knows no windows',
+  'initial_tokens': 'it knows no tokens that no window hides',
+  'sinks': 'it knows no sinks',
+  'softcap': 'it does not cap logits',
+}
 KERNELS = ('auto', 'plain', *BY_BLOCKS)
 
 
@@ -51,11 +62,11 @@ class Attention:
       look at nothing: 'learned' one for each query head, 0 at first (OpenAI
       2025, "gpt-oss model card", section 2.2), or 'zero' for good (Miller
       2023, "Attention Is Off By One"); None. Of attention to an encoder too.
-    kernel: 'plain' is written out in XLA and holds all logits, 'splash' goes
-      through them in blocks (TPUs); 'auto' is splash on TPUs wherever it can
-      be used, else plain. Where the mesh splits sequences both gather all keys
-      of a row on each device; 'ring' passes them on instead, and goes through
-      them in blocks. All give the same.
+    kernel: 'plain' is written out in XLA and holds all logits; 'splash' (TPUs)
+      and 'flash' (GPUs) go through them in blocks; 'auto' is the platform's
+      wherever it can be used, else plain. Where the mesh splits sequences
+      plain and splash gather all keys of a row on each device; 'ring' passes
+      them on instead, and goes through them in blocks. All give the same.
   """
 
   bias: bool = False
@@ -225,18 +236,22 @@ class AttentionLayer(nnx.Module):
     if window is not None and spec.initial_tokens is not None:
       kept_BT = initial(visibility.key_segments_BT, spec.initial_tokens)
     kernel = spec.kernel
-    if kernel == 'auto' and platform() == 'tpu':
-      kernel = 'splash'
+    if kernel == 'auto':
+      kernel = AUTO.get(platform(), 'plain')
     if kernel in BY_BLOCKS:
       by_blocks = BY_BLOCKS[kernel]
-      lacking = by_blocks.lacks(
-        query.shape,
-        keys.shape[1],
-        visibility,
-        bias=bias_HST is not None,
-        dropout=key is not None and rate > 0,
-        sinks=sinks_H is not None,
-        kept=kept_BT is not None,
+      needs = {
+        'bias': bias_HST is not None,
+        'dropout': key is not None and rate > 0,
+        'prefix': visibility.prefix,
+        'window': window is not None,
+        'initial_tokens': kept_BT is not None,
+        'sinks': sinks_H is not None,
+        'softcap': spec.softcap is not None,
+      }
+      unknown = [NEEDS[name] for name in by_blocks.UNKNOWN if needs[name]]
+      lacking = next(iter(unknown), None) or by_blocks.lacks(
+        query.shape, keys.shape[1], visibility
       )
       if lacking is None:
         return self._by_blocks(

@@ -27,6 +27,7 @@ from tpu_lm.blocks.visibility import Visibility
 from tpu_lm.sharding import partition_spec
 
 AXIS = 'sequence'
+UNKNOWN = ('bias', 'dropout', 'prefix', 'initial_tokens', 'sinks')
 BLOCK = 512  # keys at a time
 ROWS = (shapes.BATCH, shapes.SEQUENCE)
 
@@ -61,21 +62,8 @@ def lacks(
   query_shape: tuple[int, ...],
   keys: int,
   visibility: Visibility,
-  *,
-  bias: bool,
-  dropout: bool,
-  sinks: bool,
-  kept: bool,
 ) -> str | None:
   """Why the ring can't be used, or None where it can; as `splash.lacks`."""
-  if bias:
-    return 'it adds nothing to logits (relative and ALiBi positions do)'
-  if dropout:
-    return 'it drops no attention weights'
-  if visibility.prefix:
-    return 'it knows no prefixes'
-  if sinks or kept:
-    return 'it knows neither sinks nor tokens that no window hides'
   queries = query_shape[1]
   split = _devices()
   if queries % split or keys % split:

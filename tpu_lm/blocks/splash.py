@@ -19,6 +19,7 @@ from tpu_lm.sharding import partition_spec, platform
 
 BLOCKS = (512, 256, 128)
 AXES = (shapes.BATCH, shapes.HEADS, shapes.SEQUENCE, shapes.HEAD_DIM)
+UNKNOWN = ('bias', 'dropout', 'prefix')  # of `attention.NEEDS`
 NO_DOCUMENT = -1  # no query's segment: what has it is seen by none
 
 
@@ -26,29 +27,14 @@ def lacks(
   query_shape: tuple[int, ...],
   keys: int,
   visibility: Visibility,
-  *,
-  bias: bool,
-  dropout: bool,
-  sinks: bool,
-  kept: bool,
 ) -> str | None:
-  """Why the kernel can't be used, or None where it can.
+  """Why the kernel can't be used for such arrays, or None where it can.
 
   Args:
     query_shape: B, S, H, K.
     keys: T.
     visibility: what is seen.
-    bias: whether something is added to logits.
-    dropout: whether attention weights are dropped.
-    sinks: whether there are logits without values.
-    kept: whether there are keys that no window hides.
   """
-  if bias:
-    return 'it adds nothing to logits (relative and ALiBi positions do)'
-  if dropout:
-    return 'it drops no attention weights'
-  if visibility.prefix:
-    return 'it knows no prefixes'
   length = query_shape[1] // _shards(shapes.SEQUENCE, query_shape[1])
   for name, size in (('queries', length), ('keys', keys)):
     if size % BLOCKS[-1]:

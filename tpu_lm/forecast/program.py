@@ -17,6 +17,7 @@ from tpu_lm.compiled.topology import Topology
 from tpu_lm.data.layout import Layout
 from tpu_lm.feeding import check_rows
 from tpu_lm.forecast.flops import Flops, pairs_seen, step_flops
+from tpu_lm.optimizers.offload import HOST, placed
 from tpu_lm.phase import Run
 from tpu_lm.shapes import BATCH_KEYS
 from tpu_lm.sharding import batch_shardings, state_shardings
@@ -45,6 +46,8 @@ class Program:
     mesh: size of each axis.
     state_bytes: on a device, by kind: parameters, optimizer, methods, batch.
     temporary_bytes: on a device, while a step runs.
+    host_bytes: of a device in its host's memory: offloaded state, and what is
+      kept there for the backward pass.
     checkpoint_bytes: of the whole state.
     cost: of a step on a device.
     flops: that a step needs, on all devices.
@@ -55,6 +58,7 @@ class Program:
   mesh: Mapping[str, int]
   state_bytes: Mapping[str, int]
   temporary_bytes: int
+  host_bytes: int
   checkpoint_bytes: int
   cost: Cost
   flops: Flops
@@ -129,6 +133,7 @@ def compile_step(
 
   shapes = jax.eval_shape(fresh)
   places = state_shardings(mesh, model.axes(), shapes.params, shapes)
+  places = placed(phase.optimizer, places, shapes)
   state = _placed(shapes, places)
   batch = _batch(phase.batch_size, layout)
   batch = _placed(batch, batch_shardings(mesh, batch))
@@ -163,8 +168,9 @@ def compile_step(
   return Program(
     topology,
     dict(mesh.shape),
-    {name: _device_bytes(part) for name, part in parts.items()},
+    {name: _bytes(part) for name, part in parts.items()},
     memory.temp_size_in_bytes,
+    memory.host_temp_size_in_bytes + _bytes(list(parts.values()), host=True),
     sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes)),
     cost,
     step_flops(model, layout, phase.batch_size),
@@ -191,10 +197,12 @@ def _placed(tree: Tree, places: Tree) -> Tree:
   )
 
 
-def _device_bytes(tree: Tree) -> int:
+def _bytes(tree: Tree, host: bool = False) -> int:
+  """Of one device's share, in its own memory or in its host's."""
   return sum(
     math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
     for leaf in jax.tree.leaves(tree)
+    if (leaf.sharding.memory_kind == HOST) == host
   )
 
 

@@ -19,8 +19,9 @@ BARS = '▁▂▃▄▅▆▇█'
 POINTS = 40
 LEFT_OUT = (
   "the estimate adds up the compiler's own cycles, and takes kernels at"
-  f' {KERNEL_UTILISATION:.0%} of the peak; waiting for other devices, for data'
-  ' and for checkpoints is left out: it ranks plans, it promises nothing'
+  f' {KERNEL_UTILISATION:.0%} of the peak; waiting for other devices, for the'
+  " host's memory, for data and for checkpoints is left out: it ranks plans, it"
+  ' promises nothing'
 )
 
 
@@ -43,6 +44,9 @@ def program_table(program: Program, stage: Stage) -> RenderableType:
     f'{program.total_bytes / GB:.2f} GB',
     f'of {memory / GB:.1f} GB: {program.total_bytes / memory:.0%}',
   )
+  if program.host_bytes:
+    size = f'{program.host_bytes / GB:.2f} GB'
+    table.add_row('on the host', size, "a device's share of its memory")
   table.add_section()
   flops = program.flops
   table.add_row(
@@ -84,6 +88,13 @@ def program_table(program: Program, stage: Stage) -> RenderableType:
       f'{traffic.bytes / GB:.2f} GB',
       f'a device, {traffic.count} of them'
       + (apart if traffic.asynchronous else ''),
+    )
+  if program.cost.host_copies.count:
+    copied = program.cost.host_copies
+    table.add_row(
+      'host copies',
+      f'{copied.bytes / GB:.2f} GB',
+      f'a device, {copied.count:,} of them',
     )
   for name, calls in sorted(program.cost.kernels.items()):
     table.add_row('kernel', f'{calls}', name)

@@ -20,6 +20,12 @@ from tpu_lm.tree import Tree
 REMAT_POLICIES = {
   'none': jax.checkpoint_policies.everything_saveable,
   'dots': jax.checkpoint_policies.save_only_these_names(PRODUCT),
+  'offload': jax.checkpoint_policies.save_and_offload_only_these_names(
+    names_which_can_be_saved=[],
+    names_which_can_be_offloaded=[PRODUCT],
+    offload_src='device',
+    offload_dst='pinned_host',
+  ),
   'full': jax.checkpoint_policies.nothing_saveable,
 }
 

@@ -72,7 +72,8 @@ class Transformer:
     quantization: of `blocks/quantized.py`: products with the layers' weights in
       8 bits; None: in `dtype`.
     remat: what is kept for the backward pass: none (everything is kept), dots
-      (products with weights), full (layer inputs only).
+      (products with weights), offload (the same, in the host's memory), full
+      (layer inputs only).
     unroll: layers to a turn of the scan; more compiles longer, and on CPU
       runs faster.
   """

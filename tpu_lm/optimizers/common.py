@@ -18,6 +18,7 @@ import optax
 
 from tpu_lm import shapes
 from tpu_lm.checks import check_number, require
+from tpu_lm.optimizers.offload import offloaded
 from tpu_lm.tree import Tree, is_axes, mask
 
 _HEADS = (shapes.HEADS, shapes.KV_HEADS)
@@ -41,12 +42,16 @@ class Optimizer(abc.ABC):
       None means the matrices, see `is_matrix`.
     multipliers: factors of the direction, decay included, by regular
       expression over paths; where several match, they multiply. 0 freezes.
+    offload: whether the state is kept in the host's memory, see `offload.py`.
+      What is learned does not change. None: it is not.
   """
 
   clip: float | None = 1.0
   weight_decay: float = 0.1
   decay_paths: Sequence[str] | None = None
   multipliers: Mapping[str, float] = dataclasses.field(default_factory=dict)
+  # None where others have False: runs begun before it was there go on.
+  offload: bool | None = None
 
   def __post_init__(self):
     if self.clip is not None:
@@ -62,6 +67,9 @@ class Optimizer(abc.ABC):
     require(isinstance(multipliers, Mapping), key, multipliers, expected)
     for pattern, factor in multipliers.items():
       check_number(f'{key}[{pattern!r}]', factor, least=0)
+
+    good = isinstance(self.offload, bool | None)
+    require(good, self._key('offload'), self.offload, 'must be a bool, or None')
 
   def _key(self, field: str) -> str:
     return f'{type(self).__name__}.{field}'
@@ -85,12 +93,13 @@ class Optimizer(abc.ABC):
     clip = optax.identity()
     if self.clip is not None:
       clip = optax.clip_by_global_norm(self.clip)
-    return optax.named_chain(
+    chain = optax.named_chain(
       ('clip', clip),
       ('direction', self.core(axes)),
       ('decay', _add_decay(self._decay_rates(axes))),
       ('multiply', _multiply(self._factors(axes))),
     )
+    return offloaded(chain) if self.offload else chain
 
   def _decay_rates(self, axes: Tree) -> Tree:
     """Floats: the decay of each parameter."""
