@@ -20,6 +20,7 @@ QUICKSTART = str(CONFIGS / 'runs' / 'quickstart.gin')
 SIZES = {
   'nano': 357_312,
   'micro': 1_017_344,
+  '3m': 3_214_336,
   '25m': 20_259_840,
   '125m': 114_839_808,
   '350m': 354_471_936,
