@@ -12,7 +12,7 @@ LEVELS = (
   'sharding feeding state step accumulate schedules optimizers blocks compiled',
   'models objectives methods data generate evals checkpoint lineage run_log '
   'progress interrupt warm_start evaluate speed profiling',
-  'phase stages entry plan run_folder prepare loop report survey families '
+  'phase stages entry plan run_folder prepare loop report survey families same '
   'forecast',
   'config cli commands config_errors',
 )

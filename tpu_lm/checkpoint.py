@@ -11,16 +11,20 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from tpu_lm.checks import UserError
 from tpu_lm.processes import gather, primary
 from tpu_lm.state import TrainState
-from tpu_lm.tree import Tree, differences
+from tpu_lm.tree import Tree, differences, named_paths
 
 # orbax writes it last. Its own `is_orbax_checkpoint` also accepts folders that
 # lack it, such as what a killed removal leaves.
 COMMITTED = 'commit_success.txt'
+# What checkpoints call their parts; each method has a slot.
+PARTS = ('params', 'optimizer')
+SLOT = 'slot_'
 
 
 class Checkpoints:
@@ -107,8 +111,7 @@ class Checkpoints:
     """
     arrays = self.load(step, _arrays(target))
     slots = {
-      name: arrays.get(f'slot_{name}', slot)
-      for name, slot in target.slots.items()
+      name: arrays.get(SLOT + name, slot) for name, slot in target.slots.items()
     }
     place = target.step.sharding
     return TrainState(
@@ -125,6 +128,20 @@ class Checkpoints:
     """
     self.check(step, targets)
     return ocp.load_checkpointables(self._path(step), targets)
+
+  def arrays(self, step: int) -> dict[str, np.ndarray]:
+    """All that a checkpoint holds, by 'part/name', on this host."""
+    place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    saved = ocp.checkpointables_metadata(self._path(step)).metadata
+    targets = {
+      part: jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), tree
+      )
+      for part, tree in saved.items()
+      if part in PARTS or part.startswith(SLOT)
+    }
+    loaded = ocp.load_checkpointables(self._path(step), targets)
+    return jax.tree.map(np.asarray, named_paths(loaded))
 
   def shapes(self, step: int, name: str) -> Tree:
     """Shapes and dtypes of one part, such as `params`."""
@@ -173,8 +190,8 @@ class Checkpoints:
 
 def _arrays(state: TrainState) -> dict[str, Any]:
   """The parts of a state that hold arrays, by checkpoint name."""
-  parts = {'params': state.params, 'optimizer': state.optimizer}
-  parts |= {f'slot_{name}': slot for name, slot in state.slots.items()}
+  parts = dict(zip(PARTS, (state.params, state.optimizer), strict=True))
+  parts |= {SLOT + name: slot for name, slot in state.slots.items()}
   return {name: part for name, part in parts.items() if jax.tree.leaves(part)}
 
 

@@ -4,7 +4,15 @@ import argparse
 import sys
 
 from tpu_lm.checks import UserError
-from tpu_lm.commands import cache, data, plan, report, tokenizer, train
+from tpu_lm.commands import (
+  cache,
+  data,
+  plan,
+  report,
+  tokenizer,
+  train,
+  verify_resume,
+)
 from tpu_lm.commands.arguments import GIN_EPILOG
 
 EXIT_MISTAKE = 2
@@ -12,6 +20,7 @@ COMMANDS = {
   'train': train,
   'plan': plan,
   'report': report,
+  'verify-resume': verify_resume,
   'data': data,
   'cache': cache,
   'tokenizer': tokenizer,
@@ -28,6 +37,8 @@ Pretrain language models in JAX, and keep pretraining them.
   tpu-lm plan --gin_file=F [--topology=v5p:4x4x8] [--search]
       shows what a run will read, and what its step needs on a TPU slice that
       need not be there
+  tpu-lm verify-resume --gin_file=F [--steps=K]
+      trains 2K steps, and K and K more, and says whether they are identical
   tpu-lm report D
       writes the report of the run in D again, and prints its table
 

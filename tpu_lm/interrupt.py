@@ -11,6 +11,28 @@ class Interrupted(Exception):
   """The run was asked to stop, and saved; the same command goes on."""
 
 
+class StopAfter:
+  """While entered, as `StopSignals`, but stops after so many steps.
+
+  Args:
+    steps: taken here, over all phases.
+  """
+
+  def __init__(self, steps: int):
+    self._left = steps
+
+  def __enter__(self) -> 'StopAfter':
+    return self
+
+  def __exit__(self, *_) -> None:
+    pass
+
+  def due(self) -> bool:
+    """Whether to stop here; to be asked once a step."""
+    self._left -= 1
+    return self._left <= 0
+
+
 class StopSignals:
   """While entered, remembers that the process, or one of them, should stop.
 

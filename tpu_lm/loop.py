@@ -31,7 +31,7 @@ class Stopped(Exception):
   """The run can't go on: a number is not finite."""
 
 
-def train(run: Run, run_dir: pathlib.Path, config: str = '') -> None:
+def train(run: Run, run_dir: pathlib.Path, config: str = '', stop=None) -> None:
   """Trains every phase that is not done yet, in order.
 
   Started again after a stop of any kind, with the same arguments, it goes on
@@ -41,6 +41,7 @@ def train(run: Run, run_dir: pathlib.Path, config: str = '') -> None:
     run: what to train.
     run_dir: the run folder; made if it is new.
     config: the configuration as text, kept with the run and its checkpoints.
+    stop: of `interrupt`, says when to stop early; None: signals do.
 
   Raises:
     UserError: a mistake in `run`; nothing was touched.
@@ -60,7 +61,7 @@ def train(run: Run, run_dir: pathlib.Path, config: str = '') -> None:
     with (
       contextlib.closing(open_log(run_dir, vouched_steps(run_dir))) as log,
       Progress(total, done, shown=primary()) as progress,
-      StopSignals() as signals,
+      stop or StopSignals() as signals,
     ):
       shared = _Shared(
         run, stages, mesh, log, progress, signals, config, identity

@@ -74,5 +74,7 @@ class FeedForwardLayer(nnx.Module):
       up_BSF = project(x_BSD, self.up, bias=self.up_bias)
       hidden_BSF = activation(gate_BSF) * up_BSF
     hidden_BSF = constrain(hidden_BSF, BATCH, SEQUENCE, MLP)
-    hidden_BSF = dropout(hidden_BSF, rate, key)
+    # Fused into the next product, XLA for TPUs computes it again for each tile:
+    # 1.2 % of the cycles of an 8B step (LOG.md, 2026-11-21).
+    hidden_BSF = jax.lax.optimization_barrier(dropout(hidden_BSF, rate, key))
     return project(hidden_BSF, self.down, bias=self.down_bias)

@@ -21,6 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     '--dry_run', action='store_true', help='check, print the tree, and stop'
   )
+  parser.add_argument(
+    '--stop_after',
+    type=int,
+    metavar='STEPS',
+    help='save and stop after so many steps, as SIGTERM would',
+  )
   several = parser.add_argument_group(
     'several processes',
     'Found by themselves on TPU pods, GKE, SLURM and Open MPI. Elsewhere every'
@@ -41,6 +47,8 @@ def run(options: argparse.Namespace, bindings: Sequence[str]) -> int:
     raise UserError(
       f'--run_dir={options.run_dir}: runs live in local folders only'
     )
+  if options.stop_after is not None and options.stop_after < 1:
+    raise UserError(f'--stop_after={options.stop_after}: must be at least 1')
   quiet()
   keep_programs()
   from tpu_lm import config, processes
@@ -58,14 +66,15 @@ def run(options: argparse.Namespace, bindings: Sequence[str]) -> int:
     folder = options.run_dir or pathlib.Path('no_such_folder')
     print(describe(loaded.run, check(loaded.run, folder)))
     return 0
-  from tpu_lm.interrupt import Interrupted
+  from tpu_lm.interrupt import Interrupted, StopAfter
   from tpu_lm.loop import Stopped, train
 
   if processes.primary():
     print(loaded.operative)
   try:
     with processes.ending_all(Interrupted, Stopped):
-      train(loaded.run, options.run_dir, loaded.operative)
+      stop = options.stop_after and StopAfter(options.stop_after)
+      train(loaded.run, options.run_dir, loaded.operative, stop)
   except Interrupted as interrupted:
     print(f'tpu-lm: {interrupted}', file=sys.stderr)
     return EXIT_TRY_AGAIN
