@@ -88,6 +88,21 @@ def test_published_sizes(run, parameters):
   assert count(params) == parameters
 
 
+@pytest.mark.parametrize(
+  ('name', 'parameters'),
+  [
+    ('moe_micro', 1_807_872),
+    ('olmoe_1b_7b', 6_919_161_856),  # as published, 6.92 B
+  ],
+)
+def test_sizes_with_experts(name, parameters):
+  fragment = CONFIGS / 'models' / f'{name}.gin'
+  bindings = ['Decoder.unroll = 1', 'Run.seed = 1']
+  model = config.load([QUICKSTART, str(fragment)], bindings).run.model
+  params = jax.eval_shape(model.init, jax.random.key(0))
+  assert count(params) == parameters
+
+
 def test_all_sizes_are_tested():
   shipped = {p.stem for p in (CONFIGS / 'models').glob('decoder_*.gin')}
   assert shipped == {f'decoder_{name}' for name in SIZES}

@@ -1,11 +1,14 @@
 """From the rows that a process has read to a batch over all devices."""
 
+import math
+
 import jax
 import numpy as np
 
 from tpu_lm.checks import UserError
 from tpu_lm.processes import count
-from tpu_lm.sharding import batch_shardings
+from tpu_lm.shapes import BATCH
+from tpu_lm.sharding import RULES, batch_shardings
 
 
 class Feed:
@@ -54,9 +57,10 @@ class Feed:
 
 def check_rows(mesh, rows: int, key: str) -> None:
   """UserError unless a batch of `rows` divides over the mesh."""
-  data, fsdp = mesh.shape['data'], mesh.shape['fsdp']
-  if rows % (data * fsdp):
+  sizes = {axis: mesh.shape[axis] for axis in RULES[BATCH]}
+  if rows % math.prod(sizes.values()):
+    axes = ', '.join(f'{axis} ({size})' for axis, size in sizes.items())
     raise UserError(
-      f'{key} = {rows}: must be a multiple of {data * fsdp}, the devices on '
-      f'the mesh axes data ({data}) and fsdp ({fsdp})'
+      f'{key} = {rows}: must be a multiple of {math.prod(sizes.values())}, the'
+      f' devices on the mesh axes {axes}'
     )

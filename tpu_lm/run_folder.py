@@ -14,7 +14,7 @@ from tpu_lm.checks import UserError
 from tpu_lm.lineage import definition, differences, write_json
 from tpu_lm.phase import Run
 from tpu_lm.processes import from_primary, primary, together
-from tpu_lm.sharding import tree_shardings
+from tpu_lm.sharding import state_shardings
 from tpu_lm.tree import Tree, count, is_axes, named_paths
 
 FORMAT = 1
@@ -87,7 +87,8 @@ def _describe(
     },
   )
   (run_dir / 'config.gin').write_text(config, encoding='utf-8')
-  table = parameter_table(params, axes, tree_shardings(mesh, axes, params))
+  places = state_shardings(mesh, axes, params, params)
+  table = parameter_table(params, axes, places)
   (run_dir / 'parameters.txt').write_text(table, encoding='utf-8')
 
 

@@ -6,12 +6,14 @@ Arrays in models carry their shape in their name: `query_BSHK` is an array of
   B batch         S sequence (queries)   T sequence (keys)   V vocabulary
   D embed         F mlp                  H heads             N key/value heads
   G query heads of one key/value head    K head_dim          L layers
-  E encoder's sequence
+  E encoder's sequence; experts, where there are some
+  A assignments of a token to an expert
 
 Every parameter dimension has a logical axis name; `sharding.py` says which
 mesh axis each is split over:
 
-  layers, vocab, embed, mlp, heads, kv_heads, head_dim, positions, buckets
+  layers, vocab, embed, mlp, heads, kv_heads, head_dim, positions, buckets,
+  experts (matrices in a stack), routes (a router's outputs)
 
 Activations use, besides these: batch, sequence.
 
@@ -39,6 +41,8 @@ KV_HEADS = 'kv_heads'
 HEAD_DIM = 'head_dim'
 POSITIONS = 'positions'
 BUCKETS = 'buckets'
+EXPERTS = 'experts'
+ROUTES = 'routes'
 BATCH = 'batch'
 SEQUENCE = 'sequence'
 

@@ -14,13 +14,14 @@ from tpu_lm.tree import Tree, is_axes, map_named, named_paths
 
 # The one table: logical axis -> mesh axes that may split it, in order.
 RULES: dict[str, tuple[str, ...]] = {
-  shapes.BATCH: ('data', 'fsdp'),
+  shapes.BATCH: ('data', 'fsdp', 'expert'),
   shapes.SEQUENCE: ('sequence',),
   shapes.EMBED: ('fsdp',),
   shapes.VOCAB: ('tensor',),
   shapes.MLP: ('tensor',),
   shapes.HEADS: ('tensor',),
   shapes.KV_HEADS: ('tensor',),
+  shapes.EXPERTS: ('expert',),
 }
 
 
@@ -33,12 +34,14 @@ class Mesh:
     fsdp: splits parameters and their optimizer state.
     tensor: splits heads, feed-forward and vocabulary.
     sequence: splits the tokens of a row; attention gathers keys and values.
+    expert: splits rows, and the experts of `blocks/experts.py`.
   """
 
   data: int = -1
   fsdp: int = 1
   tensor: int = 1
   sequence: int = 1
+  expert: int = 1
 
   def __post_init__(self):
     for name, size in dataclasses.asdict(self).items():
@@ -116,20 +119,8 @@ def platform() -> str:
   return device.platform if device else jax.default_backend()
 
 
-def tree_shardings(mesh, axes: Tree, tree: Tree) -> Tree:
-  """A `NamedSharding` for each leaf of a parameter tree."""
-  return jax.tree.map(
-    lambda names, leaf: NamedSharding(
-      mesh, partition_spec(names, leaf.shape, mesh)
-    ),
-    axes,
-    tree,
-    is_leaf=is_axes,
-  )
-
-
 def state_shardings(mesh, axes: Tree, params: Tree, state: Tree) -> Tree:
-  """Shardings of a whole training state.
+  """Shardings of a whole training state, or of parameters alone.
 
   A leaf whose name ends with a parameter's name and whose shape is the
   parameter's (a moment, an average, a copy) is split as the parameter is;

@@ -100,6 +100,7 @@ def test_equals_attention_written_out():
 
 
 HELD = """
+import sys
 import jax, jax.numpy as jnp
 from tpu_lm.blocks import ring
 from tpu_lm.blocks.visibility import causal
@@ -110,7 +111,11 @@ with jax.set_mesh(Mesh(data=1, sequence=8).make()):
   x = jax.ShapeDtypeStruct((1, length, 2, 8), jnp.float32)
   segments = jax.ShapeDtypeStruct((1, length), jnp.int32)
   def loss(query, key, value, segments):
-    return ring.attend(query, key, value, causal(segments), 0).sum()
+    def run(query, _):
+      return ring.attend(query, key, value, causal(segments), 0), None
+    if sys.argv[1] == 'computed again':
+      run = jax.checkpoint(run, prevent_cse=False)
+    return jax.lax.scan(run, query, None, length=2)[0].sum()
   gradients = jax.jit(jax.grad(loss, (0, 1, 2)))
   program = gradients.lower(x, x, x, segments).compile()
 text = program.as_text()
@@ -119,8 +124,10 @@ print(program.memory_analysis().temp_size_in_bytes)
 """
 
 
-def test_no_device_gathers_the_keys_or_holds_all_logits():
-  counts, held = run(HELD, '')
+@pytest.mark.parametrize('how', ['kept', 'computed again'])
+def test_no_device_gathers_the_keys_or_holds_all_logits(how):
+  """Nor the mask, in layers that are scanned."""
+  counts, held = run(HELD, how)
   permuted, gathered = map(int, counts.split())
   assert permuted > 0 and gathered == 0
   logits = 4 * 2 * 4096 * 4096 // 8  # of the device's queries and all keys

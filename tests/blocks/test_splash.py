@@ -200,7 +200,7 @@ import jax, jax.numpy as jnp, numpy as np
 from tests import tiny
 from tpu_lm.blocks.attention import Attention
 from tpu_lm.objectives.cross_entropy import CrossEntropy
-from tpu_lm.sharding import Mesh, batch_shardings, tree_shardings
+from tpu_lm.sharding import Mesh, batch_shardings, state_shardings
 
 def results(kernel, sizes):
   model = tiny.decoder(heads=4, kv_heads=2, attention=Attention(
@@ -209,7 +209,7 @@ def results(kernel, sizes):
   mesh = Mesh(**sizes).make()
   with jax.set_mesh(mesh):
     shapes = jax.eval_shape(model.init, jax.random.key(0))
-    places = tree_shardings(mesh, model.axes(), shapes)
+    places = state_shardings(mesh, model.axes(), shapes, shapes)
     params = jax.jit(model.init, out_shardings=places)(jax.random.key(0))
     batch = jax.device_put(batch, batch_shardings(mesh, batch))
     def loss(params):

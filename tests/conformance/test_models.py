@@ -16,6 +16,7 @@ from tpu_lm.blocks import positions
 from tpu_lm.blocks.activations import dropout
 from tpu_lm.blocks.attention import Attention
 from tpu_lm.blocks.embeddings import Input
+from tpu_lm.blocks.experts import Experts
 from tpu_lm.blocks.feed_forward import FeedForward
 from tpu_lm.blocks.heads import MaskedLM, Separate, Tied
 from tpu_lm.blocks.norms import RMS, Layer
@@ -40,6 +41,7 @@ T5 = {
   'attention': Attention(scale=1.0),
   'feed_forward': FeedForward('gelu_tanh'),
 }
+EXPERTS = Experts(experts=8, chosen=2)
 MODELS = {
   'decoder': tiny.decoder(),
   'decoder_untied': tiny.decoder(head=Separate(bias=True, softcap=30.0)),
@@ -84,18 +86,25 @@ MODELS = {
   'decoder_no_positions': tiny.decoder(positions=positions.NoPositions()),
   'decoder_sinusoidal': tiny.decoder(positions=positions.Sinusoidal()),
   'decoder_relative': tiny.decoder(**T5),
+  'decoder_experts': tiny.decoder(feed_forward=EXPERTS),
+  'decoder_mixtral': tiny.decoder(
+    feed_forward=Experts(experts=4, chosen=2, normalised=True),
+    residual=Parallel(),
+  ),
   'decoder_int8': tiny.decoder(quantization=Quantization('int8', 'all')),
   'decoder_fp8': tiny.decoder(quantization=Quantization('fp8', 'all')),
   'prefix_decoder': tiny.prefix_decoder(),
   'prefix_decoder_lambda': tiny.prefix_decoder(
     attention=Attention(windows=(2,), initial_tokens=1, sinks='learned')
   ),
+  'prefix_decoder_experts': tiny.prefix_decoder(feed_forward=EXPERTS),
   'prefix_decoder_relative': tiny.prefix_decoder(**T5, dropout=0.1),
   'encoder': tiny.encoder(),
   'encoder_bert': tiny.encoder(**BERT, head=MaskedLM(), dropout=0.1),
   'encoder_lambda': tiny.encoder(
     attention=Attention(windows=(3, 0), initial_tokens=2, sinks='learned')
   ),
+  'encoder_experts': tiny.encoder(feed_forward=EXPERTS),
   'encoder_alibi': tiny.encoder(positions=positions.Alibi()),
   'encoder_decoder': tiny.encoder_decoder(),
   'encoder_decoder_t5': tiny.encoder_decoder(
@@ -104,6 +113,7 @@ MODELS = {
   'encoder_decoder_lambda': tiny.encoder_decoder(
     attention=Attention(windows=(3, 0), initial_tokens=2, sinks='learned')
   ),
+  'encoder_decoder_experts': tiny.encoder_decoder(feed_forward=EXPERTS),
   'encoder_decoder_bart': tiny.encoder_decoder(**BERT, head=Tied(bias=True)),
   'encoder_decoder_sandwich': tiny.encoder_decoder(
     residual=Sandwich(), norm=Layer(), positions=positions.Sinusoidal()
@@ -115,6 +125,7 @@ COMPILED_TWICE = (
   'decoder_gemma2',
   'decoder_lambda',
   'decoder_gpt_oss',
+  'decoder_experts',
   'prefix_decoder_relative',
   'encoder_bert',
   'encoder_decoder_t5',
@@ -348,11 +359,13 @@ def test_layers_equal_an_unrolled_loop(model, made):
 def test_bfloat16_is_close(model, made):
   half = dataclasses.replace(model, dtype='bfloat16')
   params = jax.jit(model.init)(jax.random.key(0))
-  np.testing.assert_allclose(
-    apply(half, params, tiny.batch()),
-    apply(model, params, tiny.batch()),
-    atol=0.25,
-  )
+  got, want = (apply(m, params, tiny.batch()) for m in (half, model))
+  if isinstance(model.feed_forward, Experts):
+    # Of experts with nearly equal shares rounding may choose another.
+    same = np.all(np.abs(got - want) < 0.25, axis=-1)
+    assert np.mean(same) > 0.9
+    got, want = got[same], want[same]
+  np.testing.assert_allclose(got, want, atol=0.25)
 
 
 @pytest.mark.parametrize('name', COMPILED_TWICE)

@@ -9,6 +9,7 @@ import pytest
 from tests import tiny
 from tpu_lm.blocks import heads
 from tpu_lm.blocks.attention import Attention
+from tpu_lm.blocks.experts import Experts
 from tpu_lm.blocks.positions import Learned, Relative
 from tpu_lm.blocks.visibility import both_ways, causal, within
 from tpu_lm.blocks.visibility import initial as first
@@ -56,6 +57,32 @@ def test_equals_the_compiled_step(model):
   attention = 12 * model.heads * model.head_dim * every * ROWS
   assert done == flops.products + attention
   assert flops.total == flops.products + flops.attention
+
+
+def test_of_experts_those_that_a_token_chooses_count():
+  """Beside a dense layer as wide as two experts: the router's products."""
+  experts = Experts(experts=8, chosen=2)
+  model = tiny.decoder(feed_forward=experts, mlp=32)
+  sparse = step_flops(model, Layout(LENGTH), ROWS)
+  dense = step_flops(tiny.decoder(mlp=64), Layout(LENGTH), ROWS)
+  router = 6 * model.layers * model.embed * 8 * ROWS * LENGTH
+  assert sparse.products == dense.products + router
+  assert sparse.attention == dense.attention
+
+
+def test_kernels_of_experts_count_the_chosen_ones():
+  """9 products a layer: up, gate and down, and two gradients of each."""
+  model = tiny.decoder(feed_forward=Experts(experts=8, chosen=2))
+  calls = {
+    'ragged-dot-none': 6 * 2,
+    'jit(tgmm)': 3 * 2,
+    'ragged-dot-metadata': 4,
+  }
+  cost = types.SimpleNamespace(kernels=calls)
+  mesh = types.SimpleNamespace(shape={'tensor': 2, 'sequence': 2})
+  flops = _kernel_flops(cost, model, Layout(LENGTH), ROWS, mesh)
+  needed = 6 * 3 * model.embed * model.mlp * 2 * model.layers * ROWS * LENGTH
+  assert flops == needed / 4
 
 
 @pytest.mark.parametrize('initial', [None, 1, 4, 7, 40])

@@ -43,5 +43,6 @@ def test_batches_divide_over_the_mesh(tmp_path, rows, micro):
   mesh = {'data': 4 if rows == 12 else 8, 'tensor': 2 if rows == 12 else 1}
   _, found = ways(tmp_path, 8, mesh=mesh, batch_size=rows, micro_batches=micro)
   for changed, stage in found.values():
-    data, fsdp, *_ = dataclasses.astuple(changed.mesh)
-    assert stage.phase.batch_size % (data * fsdp * micro) == 0
+    sizes = changed.mesh
+    shards = sizes.data * sizes.fsdp * sizes.expert
+    assert stage.phase.batch_size % (shards * micro) == 0

@@ -219,8 +219,32 @@ def test_nesterov_needs_momentum():
 
 
 def test_muon_wants_two_sides():
-  with pytest.raises(UserError, match='experts/up'):
-    Muon().make({'experts': {'up': ('expert', 'embed', 'mlp')}})
+  with pytest.raises(UserError, match='other/up'):
+    Muon().make({'other': {'up': ('buckets_of', 'embed', 'mlp')}})
+
+
+def test_each_expert_is_a_matrix_to_muon():
+  """A stack's direction is that of its matrices one by one."""
+  key = jax.random.key(0)
+  gradient = jax.random.normal(key, (2, 3, 8, 16))
+  muon = Muon(clip=None, weight_decay=0.0)
+
+  def direction(gradient, axes):
+    optimizer = muon.make({'up': axes})
+    tree = {'up': gradient}
+    return optimizer.update(tree, optimizer.init(tree), tree)[0]['up']
+
+  axes = ('layers', 'experts', 'embed', 'mlp')
+  stacked = direction(gradient, axes)
+  for layer in range(2):
+    for expert in range(3):
+      alone = direction(gradient[layer, expert], axes[2:])
+      np.testing.assert_allclose(stacked[layer, expert], alone, atol=1e-5)
+  # A router is one matrix, of as many columns as there are experts.
+  routes = ('layers', 'embed', 'routes')
+  stacked = direction(gradient[:, 0], routes)
+  alone = direction(gradient[1, 0], routes[1:])
+  np.testing.assert_allclose(stacked[1], alone, atol=1e-5)
 
 
 def test_moments_in_bfloat16_halve_the_state_and_keep_the_direction(

@@ -1,6 +1,7 @@
 """Feed-forward layers."""
 
 import dataclasses
+from typing import NamedTuple
 
 import jax
 from flax import nnx
@@ -10,6 +11,18 @@ from tpu_lm.blocks.parameter import normal, project, zeros
 from tpu_lm.checks import require
 from tpu_lm.shapes import BATCH, EMBED, MLP, SEQUENCE
 from tpu_lm.sharding import constrain
+
+
+class Auxiliary(NamedTuple):
+  """What a layer tells the objective besides its output.
+
+  Attributes:
+    loss: f32[], to be added to the mean loss of the batch.
+    metrics: f32[] by name, for the log.
+  """
+
+  loss: jax.Array
+  metrics: dict[str, jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,9 +76,21 @@ class FeedForwardLayer(nnx.Module):
     self.down_bias = zeros((embed,), (EMBED,)) if spec.bias else None
 
   def __call__(
-    self, x_BSD: jax.Array, rate: float = 0.0, key: jax.Array | None = None
-  ) -> jax.Array:
-    """[B, S, D] -> [B, S, D]; `rate` of the hidden values dropped by `key`."""
+    self,
+    x_BSD: jax.Array,
+    real_BS: jax.Array,
+    rate: float = 0.0,
+    key: jax.Array | None = None,
+  ) -> tuple[jax.Array, Auxiliary | None]:
+    """[B, S, D] -> [B, S, D], and what the objective is told.
+
+    Args:
+      x_BSD: the input.
+      real_BS: bool, which tokens are no padding.
+      rate: share of the hidden values that is dropped.
+      key: of the draw; None: nothing is dropped.
+    """
+    del real_BS  # tokens know nothing of each other
     activation = ACTIVATIONS[self.spec.activation]
     if self.gate is None:
       hidden_BSF = activation(project(x_BSD, self.up, bias=self.up_bias))
@@ -77,4 +102,4 @@ class FeedForwardLayer(nnx.Module):
     # Fused into the next product, XLA for TPUs computes it again for each tile:
     # 1.2 % of the cycles of an 8B step (LOG.md, 2026-11-21).
     hidden_BSF = jax.lax.optimization_barrier(dropout(hidden_BSF, rate, key))
-    return project(hidden_BSF, self.down, bias=self.down_bias)
+    return project(hidden_BSF, self.down, bias=self.down_bias), None

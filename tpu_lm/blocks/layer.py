@@ -9,6 +9,7 @@ from flax import nnx
 from tpu_lm import shapes
 from tpu_lm.blocks.activations import dropout
 from tpu_lm.blocks.attention import AttentionLayer
+from tpu_lm.blocks.feed_forward import Auxiliary
 from tpu_lm.blocks.quantized import mark
 from tpu_lm.blocks.visibility import Visibility
 from tpu_lm.sharding import constrain
@@ -75,8 +76,8 @@ class Layer(nnx.Module):
     view: View,
     window: jax.Array | None = None,
     key: jax.Array | None = None,
-  ) -> jax.Array:
-    """[B, S, D] -> [B, S, D].
+  ) -> tuple[jax.Array, Auxiliary | None]:
+    """[B, S, D] -> [B, S, D], and what its feed-forward layer tells.
 
     Args:
       x_BSD: the residual stream.
@@ -85,6 +86,8 @@ class Layer(nnx.Module):
       key: of this layer's dropout; None: nothing is dropped.
     """
     rate = self.model.dropout
+    real_BS = view.visibility.query_segments_BS > 0
+    auxiliary = None
 
     def key_of(place: int) -> jax.Array | None:
       return None if key is None else jax.random.fold_in(key, place)
@@ -110,7 +113,9 @@ class Layer(nnx.Module):
       return jnp.where(seen_BS1, out_BSD, 0)
 
     def feed_forward(x):
-      return self.feed_forward(x, rate, key_of(2))
+      nonlocal auxiliary
+      x, auxiliary = self.feed_forward(x, real_BS, rate, key_of(2))
+      return x
 
     functions = {
       'attention': attention,
@@ -125,4 +130,5 @@ class Layer(nnx.Module):
     }
     norms = {name: getattr(self, name) for name in self.norm_names}
     x_BSD = self.model.residual.run(x_BSD, sublayers, norms)
-    return constrain(x_BSD, shapes.BATCH, shapes.SEQUENCE, shapes.EMBED)
+    x_BSD = constrain(x_BSD, shapes.BATCH, shapes.SEQUENCE, shapes.EMBED)
+    return x_BSD, auxiliary

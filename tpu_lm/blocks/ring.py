@@ -228,6 +228,11 @@ def _joined(x):  # [blocks, B, size, ...] -> [B, T, ...]
 
 def _logits(rule: Rule, query_BNGSK, segments_BS, block: Keys, places_T):
   """Logits [B, N, G, S, T] of a block, and their slope after scale and cap."""
+  # What is seen depends on no weights: in layers that are scanned, JAX would
+  # work it out beforehand for all blocks, and hold S x T of it.
+  query_BNGSK, segments_BS, block, places_T = jax.lax.optimization_barrier(
+    (query_BNGSK, segments_BS, block, places_T)
+  )
   raw = rule.scale * jnp.einsum(
     'BNGSK,BTNK->BNGST',
     query_BNGSK,

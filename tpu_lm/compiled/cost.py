@@ -28,6 +28,8 @@ _BEGIN = {'all-gather-start', 'recv'}
 # What may lead to the host's memory or back; of slices only the pairs do.
 _COPIES = {'copy', 'copy-done', 'slice-done', 'dynamic-slice-done'}
 _COPIES |= {'dynamic-update-slice-start'}
+# What the compiler says for some instructions that it can't estimate.
+UNKNOWN = 2**63 - 1
 _CYCLES = re.compile(r'"estimated_cycles":"?(\d+)')
 _KERNEL = re.compile(r'op_name="[^"]*?([^"/]+)/(?:pallas_call|tpu_custom_call)')
 _STEM = re.compile(r'(?:\.(?:\d+|clone))+$')
@@ -177,7 +179,7 @@ class _Walk:
   def _count(self, tally, computation, instruction, fused, asynchronous):
     opcode = instruction.opcode
     if not fused and (cycles := _CYCLES.search(instruction.rest)):
-      tally.numbers['cycles', ''] += int(cycles.group(1))
+      tally.numbers['cycles', ''] += int(cycles.group(1)) % UNKNOWN
     if opcode in ('fusion', 'call', 'async-start', 'call-start'):
       state = fused or opcode == 'fusion', asynchronous or 'start' in opcode
       for called in instruction.called('calls', 'to_apply'):

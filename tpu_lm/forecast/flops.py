@@ -22,7 +22,8 @@ class Flops(NamedTuple):
 
   Attributes:
     products: 6 for each weight of a matrix and each token that passes it: two
-      forward, four backward. The head counts, looking vectors up doesn't.
+      forward, four backward. The head counts, looking vectors up doesn't; of
+      experts those that a token chooses.
     attention: 12 H K for each pair of a query and a key that it sees, in each
       layer: logits and weighted sums, forward and twice as much backward.
   """
@@ -57,7 +58,10 @@ def step_flops(model, layout: Layout, rows: int) -> Flops:
       'cross_attention' in name and name.endswith(('key', 'value'))
     )
     tokens = layout.length if of_encoder else layout.targets
-    products += 6 * weight.size * tokens * rows
+    share = 1.0
+    if shapes.EXPERTS in dimensions:
+      share = model.feed_forward.chosen / model.feed_forward.experts
+    products += 6 * weight.size * share * tokens * rows
   pairs = sum(pairs_seen(model, layout))
   return Flops(products, 12 * model.heads * model.head_dim * pairs * rows)
 

@@ -19,8 +19,8 @@ from tpu_lm.feeding import check_rows
 from tpu_lm.forecast.flops import Flops, pairs_seen, step_flops
 from tpu_lm.optimizers.offload import HOST, placed
 from tpu_lm.phase import Run
-from tpu_lm.shapes import BATCH_KEYS
-from tpu_lm.sharding import batch_shardings, state_shardings
+from tpu_lm.shapes import BATCH, BATCH_KEYS
+from tpu_lm.sharding import RULES, batch_shardings, state_shardings
 from tpu_lm.stages import Stage
 from tpu_lm.state import init_state
 from tpu_lm.step import make_train_step
@@ -30,6 +30,8 @@ from tpu_lm.tree import Tree
 KERNEL_UTILISATION = 0.5
 # Products of S x T x K that each of splash attention's kernels does for a pair.
 KERNEL_PRODUCTS = {'fwd': 2, 'dq': 3, 'dkv': 4}
+# Experts': of rows with matrices, and the gradient of matrices.
+EXPERT_KERNELS = ('ragged-dot-none', 'jit(tgmm)')
 _SIZE = re.compile(r'\b([\d.]+[KMGT])\b')
 
 
@@ -51,7 +53,7 @@ class Program:
     checkpoint_bytes: of the whole state.
     cost: of a step on a device.
     flops: that a step needs, on all devices.
-    kernel_flops: of a step on a device, in attention's kernels.
+    kernel_flops: of a step on a device, in kernels of attention and experts.
   """
 
   topology: Topology
@@ -164,7 +166,7 @@ def compile_step(
     'methods': state.slots,
     'batch': batch,
   }
-  own_rows = phase.batch_size // (mesh.shape['data'] * mesh.shape['fsdp'])
+  shards = math.prod(mesh.shape[axis] for axis in RULES[BATCH])
   return Program(
     topology,
     dict(mesh.shape),
@@ -174,7 +176,7 @@ def compile_step(
     sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes)),
     cost,
     step_flops(model, layout, phase.batch_size),
-    _kernel_flops(cost, model, layout, own_rows / phase.micro_batches, mesh),
+    _kernel_flops(cost, model, layout, rows / shards, mesh),
   )
 
 
@@ -207,7 +209,10 @@ def _bytes(tree: Tree, host: bool = False) -> int:
 
 
 def _kernel_flops(cost: Cost, model, layout, rows: float, mesh) -> float:
-  """Of attention in kernels; each is taken for an average layer."""
+  """Of attention and experts in kernels; each is taken for an average layer.
+
+  Experts' tokens are taken for evenly spread over devices.
+  """
   if model.attention.initial_tokens:
     # The kernel goes through what these windows hide, too.
     every = dataclasses.replace(
@@ -222,6 +227,14 @@ def _kernel_flops(cost: Cost, model, layout, rows: float, mesh) -> float:
     for part, products in KERNEL_PRODUCTS.items():
       if f'_{part}_' in f'{name}_':
         total += calls * products * product
+    if name.endswith(EXPERT_KERNELS):
+      places = [layout.targets] * model.layers
+      if layout.two_sided:
+        places += [layout.length] * model.encoder_layers
+      assignments = (
+        share * sum(places) / len(places) * model.feed_forward.chosen
+      )
+      total += calls * 2 * assignments * model.embed * model.mlp
   return total
 
 

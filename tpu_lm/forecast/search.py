@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from tpu_lm.models.stack import REMAT_POLICIES
 from tpu_lm.phase import Run
-from tpu_lm.sharding import Mesh
+from tpu_lm.shapes import BATCH
+from tpu_lm.sharding import RULES, Mesh
 from tpu_lm.stages import Stage
 
 Candidate = tuple[str, Run, Stage]
@@ -62,7 +63,5 @@ def _sizes(mesh: Mesh, devices: int) -> dict[str, int]:
 
 def _divides(rows: int, stage: Stage, mesh: Mesh, devices: int) -> bool:
   sizes = _sizes(mesh, devices)
-  return (
-    rows > 0
-    and rows % (sizes['data'] * sizes['fsdp'] * stage.phase.micro_batches) == 0
-  )
+  shards = math.prod(sizes[axis] for axis in RULES[BATCH])
+  return rows > 0 and rows % (shards * stage.phase.micro_batches) == 0

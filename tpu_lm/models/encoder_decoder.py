@@ -4,6 +4,7 @@ import dataclasses
 from typing import ClassVar
 
 import jax
+import jax.numpy as jnp
 
 from tpu_lm.blocks.layer import View
 from tpu_lm.blocks.visibility import both_ways, causal
@@ -68,9 +69,12 @@ class EncoderDecoder(Transformer):
         `shapes.BATCH_KEYS`.
       rng: of dropout; None: nothing is dropped.
     """
-    encoded_BED = self.encode(params, batch, rng)
-    hidden_BSD = self.decode(params, encoded_BED, batch, rng)
-    return self.out(params, hidden_BSD)
+    encoded_BED, *first = self._encode(params, batch, rng)
+    hidden_BSD, *then = self._decode(params, encoded_BED, batch, rng)
+    auxiliary = jax.tree.map(
+      lambda *of_layers: jnp.concatenate(of_layers), *first, *then
+    )
+    return self.out(params, hidden_BSD, auxiliary)
 
   def encode(
     self,
@@ -79,6 +83,9 @@ class EncoderDecoder(Transformer):
     rng: jax.Array | None = None,
   ) -> jax.Array:
     """What the encoder gives, [B, E, D]; reads its part of the batch only."""
+    return self._encode(params, batch, rng)[0]
+
+  def _encode(self, params: Tree, batch: dict, rng: jax.Array | None):
     segments_BE = batch['encoder_segments']
     return self._stacks()['encoder'](
       params['encoder'],
@@ -97,6 +104,15 @@ class EncoderDecoder(Transformer):
     rng: jax.Array | None = None,
   ) -> jax.Array:
     """What the decoder gives that looks at `encode`'s result, [B, S, D]."""
+    return self._decode(params, encoded_BED, batch, rng)[0]
+
+  def _decode(
+    self,
+    params: Tree,
+    encoded_BED: jax.Array,
+    batch: dict,
+    rng: jax.Array | None,
+  ):
     view = View(
       causal(batch['segments']),
       encoded_BED=encoded_BED,

@@ -49,7 +49,7 @@ class OneStack(Transformer, abc.ABC):
       batch: inputs, segments and positions, see `shapes.BATCH_KEYS`.
       rng: of dropout; None: nothing is dropped.
     """
-    hidden_BSD = self._stack()(
+    hidden_BSD, auxiliary = self._stack()(
       params,
       self.token_vectors(params),
       batch['inputs'],
@@ -57,7 +57,7 @@ class OneStack(Transformer, abc.ABC):
       View(self._visibility(batch)),
       rng,
     )
-    return self.out(params, hidden_BSD)
+    return self.out(params, hidden_BSD, auxiliary)
 
   @abc.abstractmethod
   def _visibility(self, batch: dict[str, jax.Array]) -> Visibility:

@@ -11,6 +11,7 @@ from flax import nnx
 from tpu_lm import shapes
 from tpu_lm.blocks.activations import dropout
 from tpu_lm.blocks.embeddings import Embedding
+from tpu_lm.blocks.feed_forward import Auxiliary
 from tpu_lm.blocks.layer import Layer, View
 from tpu_lm.blocks.parameter import PRODUCT
 from tpu_lm.models.modules import axes_of, graph_of, params_of
@@ -89,7 +90,7 @@ class Stack:
     positions_BS: jax.Array,
     view: View,
     key: jax.Array | None,
-  ) -> jax.Array:
+  ) -> tuple[jax.Array, Auxiliary | None]:
     """Runs tokens through all layers: [B, S, D], normalised.
 
     Args:
@@ -99,6 +100,9 @@ class Stack:
       positions_BS: i32[B, S].
       view: masks, and what an encoder gave; the rest is filled in here.
       key: of dropout; None: nothing is dropped.
+
+    Returns:
+      The vectors, and what the layers tell the objective, f32[L] each.
     """
     model, rate = self.model, self.model.dropout
     parts = {
@@ -128,7 +132,7 @@ class Stack:
 
     def run_layer(x_BSD, scanned):
       layer_params, window, key = scanned
-      return nnx.merge(layer, layer_params)(x_BSD, view, window, key), None
+      return nnx.merge(layer, layer_params)(x_BSD, view, window, key)
 
     if model.remat != 'none':
       run_layer = jax.checkpoint(
@@ -137,7 +141,7 @@ class Stack:
         # scan already keeps the passes apart; without this XLA must too.
         prevent_cse=False,
       )
-    x_BSD, _ = jax.lax.scan(
+    x_BSD, auxiliary = jax.lax.scan(
       run_layer,
       x_BSD,
       (params['layers'], windows, keys),
@@ -145,4 +149,4 @@ class Stack:
     )
     if 'final_norm' in parts:
       x_BSD = parts['final_norm'](x_BSD)
-    return x_BSD
+    return x_BSD, auxiliary

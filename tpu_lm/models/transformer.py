@@ -4,11 +4,13 @@ import dataclasses
 from typing import Any, ClassVar, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from tpu_lm.blocks.attention import Attention
 from tpu_lm.blocks.embeddings import Embedding, Input
-from tpu_lm.blocks.feed_forward import FeedForward
+from tpu_lm.blocks.experts import Experts
+from tpu_lm.blocks.feed_forward import Auxiliary, FeedForward
 from tpu_lm.blocks.heads import Tied
 from tpu_lm.blocks.norms import RMS
 from tpu_lm.blocks.positions import Rotary
@@ -38,6 +40,7 @@ class Out(NamedTuple):
 
   hidden_BSD: jax.Array  # after the last norm, in the model's dtype
   reading: Reading
+  auxiliary: Auxiliary | None = None  # means over all layers; None: of none
 
   @property
   def logits_BSV(self) -> jax.Array:
@@ -56,11 +59,12 @@ class Transformer:
     heads: H, query heads.
     kv_heads: N, key/value heads; divides `heads`.
     head_dim: K.
-    mlp: F, width of the feed-forward layer.
+    mlp: F, width of the feed-forward layer, or of each of its experts.
     norm: of `blocks/norms.py`.
     positions: of `blocks/positions.py`.
     attention: of `blocks/attention.py`: biases, norms, windows, caps.
-    feed_forward: of `blocks/feed_forward.py`: activation, gate, biases.
+    feed_forward: of `blocks/feed_forward.py`: activation, gate, biases; or of
+      `blocks/experts.py`.
     residual: of `blocks/residual.py`: where norms stand.
     embedding: of `blocks/embeddings.py`: scale and norm of token vectors.
     head: of `blocks/heads.py`: where logits come from.
@@ -117,6 +121,10 @@ class Transformer:
     good = isinstance(self.quantization, Quantization | None)
     must = 'must be a quantized.Quantization, or None'
     require(good, f'{name}.quantization', self.quantization, must)
+    experts = isinstance(self.feed_forward, Experts)
+    good = self.quantization is None or not experts
+    must = 'must be None beside Experts: their products are not in 8 bits'
+    require(good, f'{name}.quantization', self.quantization, must)
     check_number(f'{name}.dropout', self.dropout, least=0, below=1)
     for field, known in (('dtype', DTYPES), ('remat', REMAT_POLICIES)):
       value = getattr(self, field)
@@ -127,13 +135,25 @@ class Transformer:
     """The token vectors, as a module."""
     return nnx.merge(graph_of(self._embedding), params['embedding'])
 
-  def out(self, params: Tree, hidden_BSD: jax.Array) -> Out:
-    """What the last layer gives, ready for logits to be read."""
+  def out(
+    self,
+    params: Tree,
+    hidden_BSD: jax.Array,
+    auxiliary: Auxiliary | None = None,
+  ) -> Out:
+    """What the last layer gives, ready for logits to be read.
+
+    Args:
+      params: as `init` gives them.
+      hidden_BSD: of the last stack.
+      auxiliary: what all layers tell the objective, f32[L] each.
+    """
     head = None
     if self.head.has_parameters:
       head = nnx.merge(graph_of(self._head), params['head'])
     embedding = self.token_vectors(params)
-    return Out(hidden_BSD, self.head.read(head, embedding, hidden_BSD))
+    reading = self.head.read(head, embedding, hidden_BSD)
+    return Out(hidden_BSD, reading, jax.tree.map(jnp.mean, auxiliary))
 
   def outer_parts(self) -> dict[str, Any]:
     """Constructors of the modules that belong to no stack, by name."""

@@ -21,6 +21,9 @@ class CrossEntropy:
   Reads of the batch: what the model reads (through `forward`), targets i32[B,
   S], weights f32[B, S].
 
+  What a model tells besides (`Out.auxiliary`, of experts) is added to the loss
+  that is minimised, and its metrics to the log.
+
   Attributes:
     z_loss: weight of log(Z)^2, which keeps logits from drifting; Chowdhery et
       al. (2022), "PaLM", section 5, uses 1e-4. It is part of the loss that is
@@ -50,4 +53,12 @@ class CrossEntropy:
       'accuracy': Mean(jnp.sum(correct_BS * weights_BS, axis=1), weight_B),
     }
     z_BS = jnp.square(log_normalizer_BS) * weights_BS
-    return jnp.sum(loss_BS) + self.z_loss * jnp.sum(z_BS), metrics, out
+    loss = jnp.sum(loss_BS) + self.z_loss * jnp.sum(z_BS)
+    if out.auxiliary is not None:
+      # Weighted as a mean over tokens, since the step divides all at the end.
+      loss += out.auxiliary.loss * jnp.sum(weight_B)
+      metrics |= {
+        name: Mean(value * weight_B, weight_B)
+        for name, value in out.auxiliary.metrics.items()
+      }
+    return loss, metrics, out

@@ -144,15 +144,16 @@ def _multiply(factors: Tree) -> optax.GradientTransformation:
 def matrix_sides(axes: tuple[str, ...]) -> list[tuple[int, ...]]:
   """Dimensions of a parameter, grouped into the sides of what it multiplies.
 
-  Stacked layers are no side, and (heads, head_dim) are one: an attention
-  query ('layers', 'embed', 'heads', 'head_dim') has the sides (1,) and (2, 3).
+  Stacked layers and experts are no side, and (heads, head_dim) are one: an
+  attention query ('layers', 'embed', 'heads', 'head_dim') has the sides (1,)
+  and (2, 3).
   """
   sides = []
   for index, name in enumerate(axes):
     after_heads = index > 0 and axes[index - 1] in _HEADS
     if name == shapes.HEAD_DIM and after_heads:
       sides[-1] += (index,)
-    elif name != shapes.LAYERS:
+    elif name not in (shapes.LAYERS, shapes.EXPERTS):
       sides.append((index,))
   return sides
 

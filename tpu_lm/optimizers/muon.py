@@ -26,7 +26,8 @@ class Muon(Optimizer):
   scaled by `rms * sqrt(max(rows, columns))`, which gives the direction the
   root mean square `rms` whatever the shape (Liu et al. 2025, arXiv 2502.16982,
   eq. 4); at 0.2 that is about AdamW's, so that one learning rate serves both.
-  Each layer of a stack is a matrix; (heads, head_dim) are one side of one.
+  Each layer of a stack is a matrix, or each expert of a layer; (heads,
+  head_dim) are one side of one.
 
   Embeddings, output heads and tables of positions (whatever has an axis of
   `TABLES`), norm scales and biases take Adam's direction.
