@@ -134,7 +134,7 @@ def test_a_batch_that_the_mesh_does_not_divide(tmp_path):
   assert done.returncode == EXIT_MISTAKE, done.stderr[-2000:]
   assert done.stderr.strip().splitlines()[-1] == (
     'tpu-lm: Phase.batch_size = 4: must be a multiple of 3, the devices on '
-    'the mesh axes data (3) and fsdp (1)'
+    'the mesh axes data (3), fsdp (1), expert (1)'
   )
   assert not (tmp_path / 'run').exists()
 

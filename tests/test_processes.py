@@ -142,6 +142,7 @@ def test_two_processes_train_what_one_trains(stores, alone, tmp_path):
   }
 
 
+@pytest.mark.slow
 def test_four_are_stopped_and_two_go_on(stores, alone, tmp_path):
   """On another mesh, too: four times the rows, then two times and tensor."""
   run_dir, metrics = tmp_path / 'run', tmp_path / 'run' / 'metrics.jsonl'

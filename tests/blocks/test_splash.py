@@ -228,7 +228,6 @@ for sizes in json.loads(sys.argv[1]):
 MESHES = [
   {'data': 2, 'fsdp': 1, 'tensor': 2, 'sequence': 2},
   {'data': 1, 'fsdp': 2, 'tensor': 4},  # more shards than key heads
-  {'data': 2, 'sequence': 4},
 ]
 
 

