@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import signal
 
 import jax
 import numpy as np
@@ -9,10 +11,12 @@ import pytest
 
 from tests import tiny
 from tests.data.helpers import tiny_corpus
+from tpu_lm import loop
 from tpu_lm.checkpoint import Checkpoints
 from tpu_lm.checks import UserError
 from tpu_lm.data.mixing import Mixture
 from tpu_lm.data.replay import Replay
+from tpu_lm.interrupt import Interrupted
 from tpu_lm.lineage import Lineage
 from tpu_lm.loop import Stopped, train
 from tpu_lm.methods.freeze import Freeze
@@ -55,6 +59,24 @@ def saved_params(run_dir, phase):
     lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place), shapes
   )
   return checkpoints.load(checkpoints.steps()[-1], {'params': target})['params']
+
+
+def stop_after(steps, run, run_dir, limit=None):
+  """Trains, and sends SIGTERM to this process when so many steps are done."""
+  taken, step = [], loop._Training._step
+
+  def step_and_stop(training):
+    step(training)
+    taken.append(training.taken)
+    if len(taken) == steps:
+      os.kill(os.getpid(), signal.SIGTERM)
+
+  loop._Training._step = step_and_stop
+  try:
+    with pytest.raises(Interrupted, match='the same command goes on'):
+      train(run, run_dir, 'the configuration', limit)
+  finally:
+    loop._Training._step = step
 
 
 def test_the_tree(finished):
@@ -236,7 +258,7 @@ def test_two_branches_take_turns_in_a_folder(tmp_path):
   train(run, tmp_path / 'whole')
   first = dataclasses.replace(run, phases=run.phases[:2])
   second = dataclasses.replace(run, phases=(run.phases[0], run.phases[2]))
-  tiny.stop_after(14, first, folder)  # two steps into the first branch
+  stop_after(14, first, folder)  # two steps into the first branch
   train(second, folder)
   train(first, folder)
   assert metrics(folder) == metrics(tmp_path / 'whole')
@@ -296,10 +318,21 @@ def test_a_loss_that_is_not_finite_stops_and_saves_nothing(tmp_path):
     ), step
 
 
+def test_it_stops_after_so_many_steps_and_on_signals_before(tmp_path):
+  run = tiny.tree_run(tmp_path / 'stores')
+  folder = tmp_path / 'run'
+  checkpoints = Checkpoints(folder / 'phases/base/checkpoints')
+  with pytest.raises(Interrupted, match='stopped at step 3'):
+    train(run, folder, 'the configuration', stop_after=3)
+  assert checkpoints.steps() == [3]
+  stop_after(2, run, folder, limit=5)
+  assert checkpoints.steps()[-1] == 5
+
+
 def test_a_signal_saves_and_the_run_goes_on(tmp_path, finished):
   run, run_dir = finished
   folder = tmp_path / 'interrupted'
-  tiny.stop_after(8, run, folder)
+  stop_after(8, run, folder)
   assert Checkpoints(folder / 'phases/base/checkpoints').steps()[-1] == 8
   train(run, folder, 'the configuration')
   assert (folder / 'metrics.jsonl').read_bytes() == (

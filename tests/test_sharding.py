@@ -1,15 +1,13 @@
 """Every mesh gives what one device gives; on eight devices of the host."""
 
 import json
-import os
-import subprocess
-import sys
 import types
 
 import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
+from tests import tiny
 from tpu_lm.checks import UserError
 from tpu_lm.feeding import check_rows
 from tpu_lm.sharding import Mesh, partition_spec
@@ -81,18 +79,10 @@ MESHES = [
 
 
 def train_on(devices, meshes, **fields):
-  output = subprocess.run(
-    [sys.executable, '-c', CODE, json.dumps(meshes), json.dumps(fields)],
-    env={
-      **os.environ,
-      'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
-    },
-    capture_output=True,
-    text=True,
-    check=False,
+  lines = tiny.on_devices(
+    CODE, json.dumps(meshes), json.dumps(fields), devices=devices
   )
-  assert output.returncode == 0, output.stderr[-2000:]
-  return [json.loads(line) for line in output.stdout.splitlines()]
+  return [json.loads(line) for line in lines]
 
 
 def test_meshes_agree_with_one_device():

@@ -2,16 +2,14 @@
 
 import os
 import pathlib
-import signal
+import subprocess
+import sys
 
 import numpy as np
-import pytest
 
 from tests.data.helpers import tiny_corpus
-from tpu_lm import loop
 from tpu_lm.data.mixing import Mixture
 from tpu_lm.data.replay import Replay
-from tpu_lm.interrupt import Interrupted
 from tpu_lm.models.decoder import Decoder
 from tpu_lm.models.encoder import Encoder
 from tpu_lm.models.encoder_decoder import EncoderDecoder
@@ -147,19 +145,17 @@ def tree_run(folder: pathlib.Path, steps: int = 12, **changes) -> Run:
   return Run(**(values | changes))
 
 
-def stop_after(steps, run, run_dir):
-  """Trains, and sends SIGTERM to this process when so many steps are done."""
-  taken, step = [], loop._Training._step
-
-  def step_and_stop(training):
-    step(training)
-    taken.append(training.taken)
-    if len(taken) == steps:
-      os.kill(os.getpid(), signal.SIGTERM)
-
-  loop._Training._step = step_and_stop
-  try:
-    with pytest.raises(Interrupted, match='the same command goes on'):
-      loop.train(run, run_dir, 'the configuration')
-  finally:
-    loop._Training._step = step
+def on_devices(code: str, *arguments: str, devices: int = 8) -> list[str]:
+  """Lines that a program prints in a process with so many devices."""
+  output = subprocess.run(
+    [sys.executable, '-c', code, *arguments],
+    env={
+      **os.environ,
+      'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
+    },
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert output.returncode == 0, output.stderr[-3000:]
+  return output.stdout.splitlines()

@@ -11,28 +11,6 @@ class Interrupted(Exception):
   """The run was asked to stop, and saved; the same command goes on."""
 
 
-class StopAfter:
-  """While entered, as `StopSignals`, but stops after so many steps.
-
-  Args:
-    steps: taken here, over all phases.
-  """
-
-  def __init__(self, steps: int):
-    self._left = steps
-
-  def __enter__(self) -> 'StopAfter':
-    return self
-
-  def __exit__(self, *_) -> None:
-    pass
-
-  def due(self) -> bool:
-    """Whether to stop here; to be asked once a step."""
-    self._left -= 1
-    return self._left <= 0
-
-
 class StopSignals:
   """While entered, remembers that the process, or one of them, should stop.
 
@@ -41,10 +19,13 @@ class StopSignals:
   signal is obeyed at once. Where processes have met (`jax.distributed`), JAX's
   preemption service hears SIGTERM, tells the others, and finds a step at which
   all of them can stop.
+
+  Args:
+    after: steps after which to stop in any case; None: never.
   """
 
-  def __init__(self):
-    self._received, self._asked = False, 0
+  def __init__(self, after: int | None = None):
+    self._received, self._asked, self._after = False, 0, after
     self._met = jax.distributed.is_initialized()
 
   def __enter__(self) -> 'StopSignals':
@@ -61,6 +42,8 @@ class StopSignals:
   def due(self) -> bool:
     """Whether to stop here; every process has to ask once a step."""
     self._asked += 1
+    if self._after is not None and self._asked >= self._after:
+      return True
     if self._met:
       return multihost_utils.reached_preemption_sync_point(self._asked)
     return self._received

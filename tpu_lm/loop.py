@@ -31,7 +31,12 @@ class Stopped(Exception):
   """The run can't go on: a number is not finite."""
 
 
-def train(run: Run, run_dir: pathlib.Path, config: str = '', stop=None) -> None:
+def train(
+  run: Run,
+  run_dir: pathlib.Path,
+  config: str = '',
+  stop_after: int | None = None,
+) -> None:
   """Trains every phase that is not done yet, in order.
 
   Started again after a stop of any kind, with the same arguments, it goes on
@@ -41,11 +46,11 @@ def train(run: Run, run_dir: pathlib.Path, config: str = '', stop=None) -> None:
     run: what to train.
     run_dir: the run folder; made if it is new.
     config: the configuration as text, kept with the run and its checkpoints.
-    stop: of `interrupt`, says when to stop early; None: signals do.
+    stop_after: steps taken here after which to stop as signals do.
 
   Raises:
     UserError: a mistake in `run`; nothing was touched.
-    Interrupted: SIGTERM or SIGINT came; the state was saved.
+    Interrupted: SIGTERM or SIGINT came, or `stop_after`; the state was saved.
     Stopped: a loss or gradient is not finite; nothing of it was saved.
   """
   check_same('the configuration', f'jax {jax.__version__}\n{config}')
@@ -61,7 +66,7 @@ def train(run: Run, run_dir: pathlib.Path, config: str = '', stop=None) -> None:
     with (
       contextlib.closing(open_log(run_dir, vouched_steps(run_dir))) as log,
       Progress(total, done, shown=primary()) as progress,
-      stop or StopSignals() as signals,
+      StopSignals(stop_after) as signals,
     ):
       shared = _Shared(
         run, stages, mesh, log, progress, signals, config, identity

@@ -1,9 +1,6 @@
 """Attention whose keys go round a ring gives what is written out; 8 devices."""
 
 import json
-import os
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -77,24 +74,9 @@ CASES = [
 ]
 
 
-def run(code, argument):
-  output = subprocess.run(
-    [sys.executable, '-c', code, argument],
-    env={
-      **os.environ,
-      'XLA_FLAGS': '--xla_force_host_platform_device_count=8',
-    },
-    capture_output=True,
-    text=True,
-    check=False,
-  )
-  assert output.returncode == 0, output.stderr[-3000:]
-  return output.stdout.splitlines()
-
-
 def test_equals_attention_written_out():
   """Values, and gradients of queries, keys and values."""
-  lines = run(CODE, json.dumps(CASES))
+  lines = tiny.on_devices(CODE, json.dumps(CASES))
   for case, line in zip(CASES, lines, strict=True):
     assert json.loads(line) < 2e-5, case
 
@@ -127,7 +109,7 @@ print(program.memory_analysis().temp_size_in_bytes)
 @pytest.mark.parametrize('how', ['kept', 'computed again'])
 def test_no_device_gathers_the_keys_or_holds_all_logits(how):
   """Nor the mask, in layers that are scanned."""
-  counts, held = run(HELD, how)
+  counts, held = tiny.on_devices(HELD, how)
   permuted, gathered = map(int, counts.split())
   assert permuted > 0 and gathered == 0
   logits = 4 * 2 * 4096 * 4096 // 8  # of the device's queries and all keys

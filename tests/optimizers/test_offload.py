@@ -10,6 +10,7 @@ import pytest
 from tests import tiny
 from tpu_lm import loop
 from tpu_lm.checks import UserError
+from tpu_lm.interrupt import Interrupted
 from tpu_lm.loop import train
 from tpu_lm.optimizers.adamw import AdamW
 from tpu_lm.optimizers.muon import Muon
@@ -65,7 +66,8 @@ def test_a_run_goes_on_with_it(tmp_path, places):
   """Saved from the host's memory, and restored into it."""
   run = run_with(AdamW(offload=True), tmp_path)
   train(run, tmp_path / 'whole', 'the configuration')
-  tiny.stop_after(3, run, tmp_path / 'stopped')
+  with pytest.raises(Interrupted):
+    train(run, tmp_path / 'stopped', 'the configuration', stop_after=3)
   train(run, tmp_path / 'stopped', 'the configuration')
   assert all(seen == {HOST} for seen in places)
   assert metrics(tmp_path / 'stopped') == metrics(tmp_path / 'whole')

@@ -158,7 +158,7 @@ def advice(run: 'Run', stage: 'Stage') -> str:
     ways.append('CrossEntropy.vocabulary_chunks = 8')
   if run.model.remat != 'full':
     ways.append(f"{type(run.model).__name__}.remat = 'full'")
-  if getattr(phase.optimizer, 'offload', True) is None:
+  if not getattr(phase.optimizer, 'offload', True):
     ways.append(f'{type(phase.optimizer).__name__}.offload = True')
   if run.mesh.fsdp == 1:
     ways.append('a mesh with fsdp (Mesh.data = 1, Mesh.fsdp = -1)')

@@ -66,15 +66,15 @@ def run(options: argparse.Namespace, bindings: Sequence[str]) -> int:
     folder = options.run_dir or pathlib.Path('no_such_folder')
     print(describe(loaded.run, check(loaded.run, folder)))
     return 0
-  from tpu_lm.interrupt import Interrupted, StopAfter
+  from tpu_lm.interrupt import Interrupted
   from tpu_lm.loop import Stopped, train
 
   if processes.primary():
     print(loaded.operative)
   try:
     with processes.ending_all(Interrupted, Stopped):
-      stop = options.stop_after and StopAfter(options.stop_after)
-      train(loaded.run, options.run_dir, loaded.operative, stop)
+      limit = options.stop_after
+      train(loaded.run, options.run_dir, loaded.operative, limit)
   except Interrupted as interrupted:
     print(f'tpu-lm: {interrupted}', file=sys.stderr)
     return EXIT_TRY_AGAIN
