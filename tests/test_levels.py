@@ -8,31 +8,44 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / 'tpu_lm'
 LEVELS = (
-  'checks shapes tree processes',
+  'checks shapes tree processes checksums',
   'sharding feeding state step accumulate schedules optimizers blocks compiled',
   'models objectives methods data generate evals checkpoint lineage run_log '
-  'progress interrupt warm_start evaluate speed profiling',
-  'phase stages entry plan run_folder prepare loop report survey families same '
-  'forecast',
+  'progress interrupt warm_start evaluate speed profiling record retention '
+  'checkpoint_folder guard step_reports',
+  'phase stages entry plan run_folder prepare setbacks loop report survey '
+  'families same forecast',
   'config cli commands config_errors',
 )
 LEVEL = {room: i for i, rooms in enumerate(LEVELS) for room in rooms.split()}
 # Within a level, who may import whom.
 NEIGHBOURS = {
   'tree': {'checks'},
+  'checksums': {'tree'},
   'processes': {'checks'},
   'feeding': {'sharding'},
   'step': {'state', 'accumulate'},
   'blocks': {'sharding'},
   'evals': {'data', 'generate'},
+  'checkpoint': {'record', 'retention', 'checkpoint_folder'},
+  'step_reports': {'data', 'run_log'},
   'stages': {'phase'},
   'plan': {'phase', 'stages', 'entry'},
   'prepare': {'phase', 'stages', 'run_folder', 'plan'},
-  'forecast': {'phase', 'stages', 'report'},
+  'forecast': {'phase', 'stages', 'entry', 'report'},
+  'setbacks': {'phase', 'stages', 'run_folder'},
   'survey': {'phase', 'stages', 'plan', 'report'},
   'run_folder': {'phase'},
   'entry': {'phase', 'stages'},
-  'loop': {'phase', 'stages', 'entry', 'run_folder', 'prepare', 'forecast'},
+  'loop': {
+    'phase',
+    'stages',
+    'entry',
+    'run_folder',
+    'prepare',
+    'forecast',
+    'setbacks',
+  },
   'config': {'config_errors'},
   'commands': {'config'},
   'cli': {'commands'},

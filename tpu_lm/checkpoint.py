@@ -1,103 +1,100 @@
 """Checkpoints of one phase: saved in the background, committed by a rename.
 
 A thin front for orbax. Each checkpoint holds the arrays of a `TrainState` and
-a record: plain JSON with the lineage, the ledger and the configuration, so
-that it can be restored and understood with nothing else at hand.
+a record: plain JSON with the lineage, the ledger, the configuration and a
+checksum of every array, so that it can be restored, understood and trusted
+with nothing else at hand.
 """
 
+import contextlib
 import pathlib
 import shutil
-from typing import Any
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
+from tpu_lm import record
+from tpu_lm.checkpoint_folder import CheckpointFolder, Damaged
 from tpu_lm.checks import UserError
-from tpu_lm.processes import gather, primary
+from tpu_lm.processes import count, gather, primary
+from tpu_lm.retention import Retention
 from tpu_lm.state import TrainState
 from tpu_lm.tree import Tree, differences, named_paths
 
-# orbax writes it last. Its own `is_orbax_checkpoint` also accepts folders that
-# lack it, such as what a killed removal leaves.
-COMMITTED = 'commit_success.txt'
 # What checkpoints call their parts; each method has a slot.
 PARTS = ('params', 'optimizer')
 SLOT = 'slot_'
+PAUSES = (0.5, 2.0)  # seconds before reading is tried again
+
+T = TypeVar('T')
 
 
-class Checkpoints:
+class Checkpoints(CheckpointFolder):
   """The checkpoints under `directory`, one folder a step.
 
   Args:
     directory: made at the first save.
-    keep: how many of the newest to keep.
+    keep: which of them to keep; None: the two newest.
   """
 
-  def __init__(self, directory: pathlib.Path, keep: int = 2):
-    self.directory = pathlib.Path(directory).absolute()
-    self.keep = keep
+  def __init__(self, directory: pathlib.Path, keep: Retention | None = None):
+    super().__init__(directory)
+    self.keep = keep or Retention()
     self._saving = None
 
-  def steps(self) -> list[int]:
-    """Steps with a committed checkpoint, ascending."""
-    if not self.directory.is_dir():
-      return []
-    found = [p for p in self.directory.iterdir() if p.name.isdigit()]
-    return sorted(int(p.name) for p in found if (p / COMMITTED).is_file())
-
-  def save(self, state: TrainState, record: dict) -> None:
+  def save(self, state: TrainState, content: dict) -> None:
     """Starts to save; returns when the arrays are copied, not yet written.
 
     Args:
       state: the training state; its step names the checkpoint.
-      record: plain JSON.
+      content: of the record, plain JSON.
 
     Raises:
-      FloatingPointError: a parameter is not finite; nothing is written.
+      FloatingPointError: something is not finite; nothing is written.
     """
-    if not bool(_all_finite(state.params)):
-      raise FloatingPointError('a parameter is not finite')
+    arrays = _arrays(state)
+    told = record.sealed(content, arrays)
     self.wait()
-    path = self._path(int(state.step))
+    path = self.path(int(state.step))
     if primary() and path.exists():  # a leftover that was never committed
       shutil.rmtree(path)
     gather('')  # all wait for that
     # orbax copies to the host before it returns, so the next step may be given
     # these buffers to overwrite (tests/test_checkpoint.py makes sure).
     self._saving = ocp.save_checkpointables_async(
-      path, _arrays(state), custom_metadata=record
+      path, arrays, custom_metadata=told
     )
 
   def wait(self) -> None:
     """Returns when the checkpoint being saved is committed."""
     if self._saving is not None:
-      self._saving.result()
-      self._saving = None
-      for step in self.steps()[: -self.keep] if primary() else ():
-        self._delete(step)
-
-  def sweep(self) -> None:
-    """Removes what killed processes left half written or half removed."""
-    if not primary():
-      return
-    for pattern in ('*.orbax-checkpoint-tmp*', '.deleting-*'):
-      for leftover in self.directory.glob(pattern):
-        shutil.rmtree(leftover)
+      saving, self._saving = self._saving, None
+      saving.result()
+      if primary():
+        self._prune()
 
   def record(self, step: int) -> dict:
     """The record that was saved with a checkpoint.
 
     Raises:
       UserError: there is no such checkpoint, or no longer.
+      Damaged: it is not what was saved.
     """
     kept = self.steps()
     if step not in kept:
       raise UserError(
         f'{self.directory} has no checkpoint of step {step}, only of {kept}'
       )
-    return ocp.metadata(self._path(step)).custom_metadata
+
+    def read() -> dict:
+      return record.opened(ocp.metadata(self.path(step)).custom_metadata)
+
+    return self._read(step, read)
 
   def restore(self, step: int, target: TrainState) -> TrainState:
     """Loads a whole state onto the shardings of `target`.
@@ -108,6 +105,7 @@ class Checkpoints:
 
     Raises:
       UserError: names, shapes or dtypes differ from the target's.
+      Damaged: it is not what was saved.
     """
     arrays = self.load(step, _arrays(target))
     slots = {
@@ -124,29 +122,33 @@ class Checkpoints:
   def load(self, step: int, targets: dict[str, Tree]) -> dict[str, Tree]:
     """Loads parts of a checkpoint by name: `params`, `optimizer`, `slot_...`.
 
-    orbax casts dtypes silently, so everything is compared first.
+    orbax casts dtypes silently, so everything is compared first; and reads
+    flipped bits as other numbers, so everything is compared afterwards.
     """
     self.check(step, targets)
-    return ocp.load_checkpointables(self._path(step), targets)
+    return self._load(step, targets)
 
   def arrays(self, step: int) -> dict[str, np.ndarray]:
     """All that a checkpoint holds, by 'part/name', on this host."""
     place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    saved = ocp.checkpointables_metadata(self._path(step)).metadata
     targets = {
       part: jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), tree
       )
-      for part, tree in saved.items()
+      for part, tree in self._metadata(step).items()
       if part in PARTS or part.startswith(SLOT)
     }
-    loaded = ocp.load_checkpointables(self._path(step), targets)
+    loaded = self._load(step, targets)
     return jax.tree.map(np.asarray, named_paths(loaded))
 
-  def shapes(self, step: int, name: str) -> Tree:
-    """Shapes and dtypes of one part, such as `params`."""
-    saved = ocp.checkpointables_metadata(self._path(step)).metadata[name]
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), saved)
+  def shapes(self, step: int, name: str) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes and dtypes of one part, such as `params`, by 'a/b/c' name."""
+    prefix, saved = f'{name}/', self._saved(step)
+    return {
+      path.removeprefix(prefix): shape
+      for path, shape in saved.items()
+      if path.startswith(prefix)
+    }
 
   def load_some(self, step: int, name: str, target: Tree) -> Tree:
     """Loads some of the arrays of one part: those that `target` has.
@@ -159,16 +161,17 @@ class Checkpoints:
     """
     some = ocp.options.PyTreeOptions.Loading(partial_load=True)
     with ocp.Context(pytree_options=ocp.options.PyTreeOptions(loading=some)):
-      return ocp.load_checkpointables(self._path(step), {name: target})[name]
+      return self._load(step, {name: target})[name]
 
   def check(self, step: int, targets: dict[str, Tree]) -> None:
     """UserError unless the checkpoint holds the names, shapes and dtypes."""
-    path = self._path(step)
-    saved = ocp.checkpointables_metadata(path).metadata
+    path = self.path(step)
     for name, target in targets.items():
-      if name not in saved:
-        raise UserError(f'{path} holds no {name!r}, only {sorted(saved)}')
-      different = differences(saved[name], target)
+      saved = self.shapes(step, name)
+      if not saved:
+        held = sorted({name.split('/')[0] for name in self._saved(step)})
+        raise UserError(f'{path} holds no {name!r}, only {held}')
+      different = differences(saved, target)
       if different:
         more = f' and {len(different) - 3} more' if len(different) > 3 else ''
         raise UserError(
@@ -176,16 +179,67 @@ class Checkpoints:
           f'against wanted): {"; ".join(different[:3])}{more}'
         )
 
-  def _path(self, step: int) -> pathlib.Path:
-    return self.directory / str(step)
+  def _saved(self, step: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes and dtypes by 'part/name', as the record knows them."""
+    found = record.shapes(self.record(step))
+    return named_paths(self._metadata(step)) if found is None else found
 
-  def _delete(self, step: int) -> None:
-    # Renamed first: a kill in mid-removal leaves nothing that looks whole.
-    condemned = self.directory / f'.deleting-{step}'
-    if condemned.exists():
-      shutil.rmtree(condemned)
-    self._path(step).rename(condemned)
-    shutil.rmtree(condemned)
+  def _metadata(self, step: int) -> dict[str, Tree]:
+    """What orbax knows of the parts, as shapes and dtypes."""
+    path = self.path(step)
+    saved = self._read(step, lambda: ocp.checkpointables_metadata(path))
+    return jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), saved.metadata
+    )
+
+  def _load(self, step: int, targets: dict[str, Tree]) -> dict[str, Tree]:
+    told = self.record(step)
+
+    def read() -> dict[str, Tree]:
+      loaded = ocp.load_checkpointables(self.path(step), targets)
+      record.check(told, loaded)
+      return loaded
+
+    try:
+      loaded, mistake = self._read(step, read), ''
+    except Damaged as error:
+      loaded, mistake = {}, str(error)
+    for text in filter(None, gather(mistake)):
+      raise Damaged(self.directory, step, text.rpartition('is damaged: ')[2])
+    return loaded
+
+  def _read(self, step: int, read: Callable[[], T]) -> T:
+    """What `read` returns; tried again where it fails for a passing reason.
+
+    Raises:
+      Damaged: it fails though every file can be read.
+      UserError: files can't be read: the storage is in trouble.
+    """
+    # Several processes have to try equally often: orbax lets them meet.
+    for pause in (*PAUSES, None) if count() == 1 else (None,):
+      try:
+        return read()
+      except UserError:
+        raise
+      # What orbax raises for files that are missing, cut off or changed.
+      except (OSError, ValueError, KeyError, TypeError) as error:
+        if pause is None:
+          self.check_readable(step)
+          # orbax's own text goes on about its handlers.
+          why = str(error) if isinstance(error, record.Unsealed) else ''
+          why = why or f'it can not be read ({type(error).__name__})'
+          raise Damaged(self.directory, step, why) from error
+        time.sleep(pause)
+
+  def _prune(self) -> None:
+    """Deletes what needs not be kept."""
+    steps, metrics = self.steps(), {}
+    for step in steps if self.keep.best else ():
+      with contextlib.suppress(Damaged):
+        metrics[step] = self.record(step).get('metrics', {})
+    for step in self.keep.dropped(steps, metrics):
+      if step not in self.pinned():
+        self.delete(step)
 
 
 def _arrays(state: TrainState) -> dict[str, Any]:
@@ -193,9 +247,3 @@ def _arrays(state: TrainState) -> dict[str, Any]:
   parts = dict(zip(PARTS, (state.params, state.optimizer), strict=True))
   parts |= {SLOT + name: slot for name, slot in state.slots.items()}
   return {name: part for name, part in parts.items() if jax.tree.leaves(part)}
-
-
-@jax.jit
-def _all_finite(tree: Tree) -> jax.Array:
-  leaves = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]
-  return jnp.all(jnp.stack(leaves))

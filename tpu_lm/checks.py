@@ -5,7 +5,8 @@ Level 0: standard library only, so that any file may use it.
 
 import difflib
 import math
-from collections.abc import Iterable
+import types
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
@@ -84,3 +85,19 @@ def check_counts(owner: str, value: Any, names: tuple[str, ...]) -> None:
     count = getattr(value, name)
     good = type(count) is int and count > 0
     require(good, f'{owner}.{name}', count, 'must be a positive int')
+
+
+def check_kinds(owner: str, value: Any, kinds: Mapping[str, Any]) -> None:
+  """Raises UserError unless some attributes are of their classes.
+
+  Args:
+    owner: name of the class in gin.
+    value: has the attributes.
+    kinds: attribute to class, or to `Class | None`.
+  """
+  for name, kind in kinds.items():
+    found = getattr(value, name)
+    told = str(kind) if isinstance(kind, types.UnionType) else kind.__name__
+    told = told.removesuffix(' | None').rpartition('.')[2]
+    must = f'must be {told}(...), in gin @{told}()'
+    require(isinstance(found, kind), f'{owner}.{name}', found, must)

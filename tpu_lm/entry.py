@@ -1,6 +1,7 @@
 """How a phase begins: from random weights, a parent, or its own checkpoint."""
 
 import dataclasses
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from tpu_lm.checkpoint import Checkpoints
 from tpu_lm.data.batches import BatchBuilder
 from tpu_lm.data.layout import Layout
 from tpu_lm.data.ledger import Ledger
+from tpu_lm.guard import slot_keepers
 from tpu_lm.lineage import Lineage
 from tpu_lm.optimizers.carry import carry
 from tpu_lm.optimizers.offload import in_device_memory, placed
@@ -18,6 +20,7 @@ from tpu_lm.phase import Phase, Run
 from tpu_lm.sharding import state_shardings
 from tpu_lm.stages import Stage
 from tpu_lm.state import TrainState, init_state
+from tpu_lm.step import make_train_step
 from tpu_lm.tree import Tree, map_named, named_paths, nested
 
 
@@ -68,6 +71,35 @@ def make_builder(
   )
 
 
+def make_step(
+  run: Run,
+  stage: Stage,
+  optimizer: optax.GradientTransformation,
+  sources: int,
+) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
+  """The phase's train step, to be jitted.
+
+  Args:
+    run: the run.
+    stage: the phase in its place.
+    optimizer: the phase's, made.
+    sources: number of series that `batch['source']` counts.
+  """
+  phase = stage.phase
+  step = make_train_step(
+    run.model,
+    phase.objective,
+    optimizer,
+    stage.curve,
+    start_step=stage.start_step,
+    seed=run.seed,
+    sources=sources,
+    methods=phase.methods,
+    micro_batches=phase.micro_batches,
+  )
+  return step if phase.guard is None else phase.guard.around(step)
+
+
 def make_state(
   run: Run, stage: Stage, mesh, optimizer: optax.GradientTransformation
 ) -> tuple[TrainState, Tree]:
@@ -82,7 +114,7 @@ def make_state(
   Raises:
     UserError: a checkpoint does not hold what this configuration makes.
   """
-  methods, key = stage.phase.methods, jax.random.key(run.seed)
+  methods, key = slot_keepers(stage.phase), jax.random.key(run.seed)
 
   def fresh() -> TrainState:
     return init_state(run.model, optimizer, methods, key)
@@ -96,7 +128,7 @@ def make_state(
     shardings,
   )
   if stage.saved is not None:
-    own = Checkpoints(stage.folder / 'checkpoints')
+    own = Checkpoints(stage.saves)
     return own.restore(stage.saved.end_step, target), shardings
   if stage.parent is None:
     return jax.jit(fresh, out_shardings=shardings)(), shardings

@@ -13,7 +13,7 @@ from typing import Any
 
 from tpu_lm.checks import UserError
 
-FORMAT = 1
+FORMAT = 2  # 1 had no rows skipped in its ledgers
 TRUNK, ANNEALED = 'trunk', 'annealed'
 RUNNING, DONE = 'running', 'done'
 
@@ -75,10 +75,11 @@ class Lineage:
 
   @classmethod
   def from_json(cls, value: dict) -> 'Lineage':
-    """The inverse of `to_json`; UserError for another format."""
-    if value.get('format') != FORMAT:
+    """The inverse of `to_json`; UserError for a newer format."""
+    if value.get('format') not in range(1, FORMAT + 1):
       raise UserError(
-        f'lineage of format {value.get("format")}: this version reads {FORMAT}'
+        f'lineage of format {value.get("format")}: this version reads up to'
+        f' {FORMAT}'
       )
     fields = {k: v for k, v in value.items() if k != 'format'}
     parent = fields['parent'] and Parent(**fields['parent'])
@@ -103,6 +104,37 @@ def definition(value: Any) -> Any:
     return [definition(item) for item in value]
   assert value is None or isinstance(value, (bool, int, float, str)), value
   return value
+
+
+def with_defaults(was: Any, now: Any) -> Any:
+  """An older definition, with the fields that its version did not have.
+
+  A new field's default means what was done before there was the field.
+
+  Args:
+    was: a definition.
+    now: an object of the same class, if nothing else has changed.
+  """
+  if isinstance(was, dict) and dataclasses.is_dataclass(now):
+    if was.get('class') != type(now).__name__:
+      return was
+    filled = dict(was)
+    for field in dataclasses.fields(now):
+      value = getattr(now, field.name)
+      if field.name in was:
+        filled[field.name] = with_defaults(was[field.name], value)
+      elif field.default is not dataclasses.MISSING:
+        filled[field.name] = definition(field.default)
+      elif field.default_factory is not dataclasses.MISSING:
+        filled[field.name] = definition(field.default_factory())
+    return filled
+  if isinstance(was, dict) and isinstance(now, dict):
+    by_name = {str(key): value for key, value in now.items()}
+    return {k: with_defaults(v, by_name.get(k)) for k, v in was.items()}
+  if isinstance(was, list) and isinstance(now, list | tuple):
+    padded = (*now, *[None] * len(was))
+    return [with_defaults(v, other) for v, other in zip(was, padded)]
+  return was
 
 
 def differences(was: Any, now: Any, key: str = '') -> list[str]:

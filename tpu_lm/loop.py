@@ -2,33 +2,29 @@
 
 import contextlib
 import dataclasses
-import math
 import pathlib
 
 import jax
 
-from tpu_lm import run_folder
+from tpu_lm import entry, run_folder, setbacks
 from tpu_lm.checkpoint import Checkpoints
+from tpu_lm.checks import UserError
+from tpu_lm.data.ledger import Ledger
 from tpu_lm.data.prefetch import Prefetch
-from tpu_lm.entry import make_builder, make_state, read_ledgers, to_json
 from tpu_lm.evals.source_loss import SourceLoss
 from tpu_lm.feeding import Feed
 from tpu_lm.forecast.flops import phase_flops
 from tpu_lm.interrupt import Interrupted, StopSignals
-from tpu_lm.lineage import DONE, RUNNING, Lineage, definition, write_json
+from tpu_lm.lineage import DONE, RUNNING, Lineage, definition
 from tpu_lm.phase import Run
 from tpu_lm.prepare import prepare, sources_evaluated
 from tpu_lm.processes import check_same, launched_together, primary, together
 from tpu_lm.profiling import Window
 from tpu_lm.progress import Progress
-from tpu_lm.run_log import RunLog, named_values, open_log
+from tpu_lm.run_log import RunLog, open_log
 from tpu_lm.speed import Speed
-from tpu_lm.stages import Stage, lay_out, vouched_steps
-from tpu_lm.step import make_train_step
-
-
-class Stopped(Exception):
-  """The run can't go on: a number is not finite."""
+from tpu_lm.stages import Stage, lay_out, vouched_steps, write_lineage
+from tpu_lm.step_reports import StepReports, Stopped
 
 
 def train(
@@ -51,9 +47,25 @@ def train(
   Raises:
     UserError: a mistake in `run`; nothing was touched.
     Interrupted: SIGTERM or SIGINT came, or `stop_after`; the state was saved.
-    Stopped: a loss or gradient is not finite; nothing of it was saved.
+    Stopped: a number is bad; nothing of it was saved.
   """
   check_same('the configuration', f'jax {jax.__version__}\n{config}')
+  signals, resume = StopSignals(stop_after), {}
+  while True:
+    try:
+      return _train(run, run_dir, config, signals, resume)
+    except (UserError, setbacks.RolledBack) as error:
+      setbacks.overcome(run, run_dir, error, resume)
+
+
+def _train(
+  run: Run,
+  run_dir: pathlib.Path,
+  config: str,
+  signals: StopSignals,
+  resume: dict[str, Ledger],
+) -> None:
+  """Trains from the newest checkpoints, or from the ledgers in `resume`."""
   with together():
     prepare(run, run_dir)
   mesh = run.mesh.make()
@@ -66,14 +78,14 @@ def train(
     with (
       contextlib.closing(open_log(run_dir, vouched_steps(run_dir))) as log,
       Progress(total, done, shown=primary()) as progress,
-      StopSignals(stop_after) as signals,
+      signals,
     ):
       shared = _Shared(
-        run, stages, mesh, log, progress, signals, config, identity
+        run, stages, mesh, log, progress, signals, config, identity, resume
       )
       for stage in stages:
         if stage.done:
-          _write_lineage(stage, stage.saved)
+          write_lineage(stage, stage.saved)
         else:
           training = _Training(shared, stage)
           try:
@@ -94,12 +106,7 @@ class _Shared:
   signals: StopSignals
   config: str
   identity: str
-
-
-def _write_lineage(stage: Stage, lineage: Lineage) -> None:
-  """Puts a phase's lineage beside its checkpoints."""
-  if primary():
-    write_json(stage.folder / 'lineage.json', lineage.to_json())
+  resume: dict[str, Ledger]
 
 
 class _Training:
@@ -108,7 +115,7 @@ class _Training:
   def __init__(self, shared: _Shared, stage: Stage):
     self.run, self.stage, self.phase = shared.run, stage, stage.phase
     self.log, self.shared = shared.log, shared
-    self.checkpoints = Checkpoints(stage.folder / 'checkpoints')
+    self.checkpoints = Checkpoints(stage.saves, self.run.checkpoints)
     self.builder = None
     self.window = Window(self.run.profile, stage.phase.name, self.log.run_dir)
 
@@ -125,7 +132,7 @@ class _Training:
     self.checkpoints.sweep()
     self._build()
     self.log.open_phase(phase.name, stage.start_step + self.taken)
-    _write_lineage(stage, self._lineage())
+    write_lineage(stage, self._lineage())
     if self.taken == 0:
       self._evaluate()
     while self.taken < phase.steps:
@@ -146,68 +153,47 @@ class _Training:
   def _build(self) -> None:
     """Data, compiled programs and the state to go on from."""
     run, stage, phase = self.run, self.stage, self.phase
-    self.ledgers = read_ledgers(run, stage)
-    self.ledger = self.ledgers.now
+    mesh = self.shared.mesh
+    self.ledgers = entry.read_ledgers(run, stage)
+    self.ledger = self.shared.resume.pop(phase.name, self.ledgers.now)
     self.taken = stage.steps_done
-    self.feed = Feed(self.shared.mesh, phase.batch_size)
-    self.builder = Prefetch(
-      make_builder(run, phase, self.ledgers, self.feed.own)
-    )
+    self.feed = Feed(mesh, phase.batch_size)
+    builder = entry.make_builder(run, phase, self.ledgers, self.feed.own)
+    self.builder = Prefetch(builder)
     sources = sources_evaluated(run, self.shared.stages, stage)
-    self.source_loss = SourceLoss(run, phase, self.shared.mesh, sources)
+    self.source_loss = SourceLoss(run, phase, mesh, sources)
     optimizer = phase.optimizer.make(run.model.axes())
-    self.state, shardings = make_state(run, stage, self.shared.mesh, optimizer)
-    program = jax.jit(
-      make_train_step(
-        run.model,
-        phase.objective,
-        optimizer,
-        stage.curve,
-        start_step=stage.start_step,
-        seed=run.seed,
-        sources=len(self.builder.series),
-        methods=phase.methods,
-        micro_batches=phase.micro_batches,
-      ),
-      donate_argnums=0,
-      out_shardings=(shardings, jax.P()),
-    )
-    self.train_step = launched_together(program)
-    self.reports: list[tuple[int, dict]] = []
+    self.state, shardings = entry.make_state(run, stage, mesh, optimizer)
+    step = entry.make_step(run, stage, optimizer, len(builder.series))
+    places = shardings, jax.P()
+    step = jax.jit(step, donate_argnums=0, out_shardings=places)
+    self.train_step = launched_together(step)
+    shown = run.log_every, builder.series, self._place
+    self.reports = StepReports(phase, self.log, *shown)
+    self.measured: dict[str, float] = {}
     per_step = phase.tokens_per_step, phase_flops(run, phase).total
     self.speed = Speed(*per_step, self.taken, run.log_every)
 
   def _step(self) -> None:
-    batch, self.ledger = self.builder.next(self.taken, self.ledger)
+    before = self.ledger
+    batch, self.ledger = self.builder.next(self.taken, before)
     self.window.before(self.taken)
     self.state, report = self.train_step(self.state, self.feed.place(batch))
-    self.taken += 1
-    self.reports.append((self.taken, report))
+    self.taken, self.measured = self.taken + 1, {}
+    self.reports.put(self.taken, report, before, self.ledger)
 
   def _flush(self, keep: int = 0) -> None:
-    """Fetches, checks and logs the reports of all but the `keep` newest steps.
+    """Logs the reports of all but the `keep` newest steps, and heeds them.
 
     One step is left running while its predecessors are fetched, so that the
     device is never idle for the sake of a log line.
     """
-    ready = self.reports[: len(self.reports) - keep]
-    self.reports = self.reports[len(ready) :]
-    for taken, report in jax.device_get(ready):
-      values = named_values(report, self.builder.series)
-      self._check_finite(values, taken)
-      if taken % self.run.log_every == 0 or taken == self.phase.steps:
-        self.log.metrics(*self._place(taken), values)
-    if ready:
-      self._note_speed(taken, values['train/loss'])
-
-  def _check_finite(self, values: dict[str, float], taken: int) -> None:
-    for name, value in values.items():
-      if not math.isfinite(value):
-        raise Stopped(
-          f'{name} is {value} at step {taken} of phase {self.phase.name!r}: '
-          'lower the learning rate or look at the data. Nothing of it was '
-          f'saved; checkpoints: {self.checkpoints.steps()}'
-        )
+    for bad in self.reports.fetch(keep):
+      self.checkpoints.wait()  # one may be wanted
+      ledgers = self.ledgers.entry, self.ledger
+      self.ledger = setbacks.met(self.stage, bad, ledgers)
+    if self.reports.fetched:
+      self._note_speed(self.reports.fetched, self.reports.loss)
 
   def _note_speed(self, taken: int, loss: float) -> None:
     steps, timings = self.speed.measure(taken, taken == self.phase.steps)
@@ -223,20 +209,26 @@ class _Training:
       if self.taken == self.phase.steps:
         for measure in self.phase.evaluate.final:
           losses |= measure(self.run, self.state.params)
-    self._check_finite(losses, self.taken)
+    self.reports.check_finite(losses, self.taken)
     self.log.metrics(*self._place(self.taken), losses)
+    self.measured = losses
 
   def _save(self) -> None:
     self._flush()
     self.log.flush()
     lineage = self._lineage()
-    record = {'lineage': lineage.to_json(), 'config': self.shared.config}
+    record = {
+      'lineage': lineage.to_json(),
+      'model': definition(self.run.model),
+      'config': self.shared.config,
+      'metrics': self.measured,
+    }
     try:
       with self.speed.paused():
         self.checkpoints.save(self.state, record)
     except FloatingPointError as error:
       raise Stopped(f'{error} at step {self.taken}; it was not saved') from None
-    _write_lineage(self.stage, lineage)
+    write_lineage(self.stage, lineage)
 
   def _lineage(self) -> Lineage:
     stage, phase = self.stage, self.phase
@@ -254,7 +246,7 @@ class _Training:
       learning_rate=float(stage.curve(self.taken - 1)) if self.taken else None,
       entry_ledger=self.ledgers.entry.to_json(),
       ledger=self.ledger.to_json(),
-      ancestors=to_json(self.ledgers.ancestors),
+      ancestors=entry.to_json(self.ledgers.ancestors),
       definition=definition(phase),
     )
 

@@ -4,15 +4,17 @@ import dataclasses
 import re
 from typing import Any
 
-from tpu_lm.checks import UserError, check_counts, nearest, require
+from tpu_lm.checks import UserError, check_counts, check_kinds, nearest, require
 from tpu_lm.data.corpus import Corpus
 from tpu_lm.data.mixing import Mixture
 from tpu_lm.evaluate import Evaluate
+from tpu_lm.guard import Guard
 from tpu_lm.lineage import ANNEALED, TRUNK
 from tpu_lm.objectives.cross_entropy import CrossEntropy
 from tpu_lm.optimizers.adamw import AdamW
 from tpu_lm.optimizers.carry import POLICIES
 from tpu_lm.profiling import Profile
+from tpu_lm.retention import Retention
 from tpu_lm.schedules.base import Curve, Horizon, Tokens, length_in_steps
 from tpu_lm.sharding import Mesh
 from tpu_lm.state import Method
@@ -41,6 +43,8 @@ class Phase:
       reset_first_moment or rewarm_second_moment (see `optimizers/carry.py`).
     objective: a dataclass of `objectives/`.
     methods: dataclasses of `methods/`, applied in order.
+    guard: what becomes of steps whose numbers went bad; None: a number that is
+      not finite stops the run.
     evaluate: when and on what.
     micro_batches: parts of a batch, run one after another to save memory.
     mask_documents: keep attention and loss inside each packed document.
@@ -60,6 +64,7 @@ class Phase:
   optimizer_state: str = 'keep'
   objective: Any = CrossEntropy()
   methods: tuple[Any, ...] = ()
+  guard: Guard | None = None
   evaluate: Evaluate = Evaluate()
   micro_batches: int = 1
   mask_documents: bool = True
@@ -76,12 +81,9 @@ class Phase:
     must = f'must divide batch_size = {self.batch_size}'
     good = self.batch_size % self.micro_batches == 0
     require(good, 'Phase.micro_batches', self.micro_batches, must)
-    for key, kind in (('mixture', Mixture), ('evaluate', Evaluate)):
-      value = getattr(self, key)
-      must = f'must be {kind.__name__}(...), in gin @{kind.__name__}()'
-      require(isinstance(value, kind), f'Phase.{key}', value, must)
-    good = isinstance(self.warm_start, WarmStart | None)
-    require(good, 'Phase.warm_start', self.warm_start, 'must be a WarmStart')
+    kinds = {'mixture': Mixture, 'evaluate': Evaluate}
+    kinds |= {'warm_start': WarmStart | None, 'guard': Guard | None}
+    check_kinds('Phase', self, kinds)
     if self.mixture.replay and self.parent is None:
       raise UserError(f'Phase {self.name!r} has no parent to replay from')
     late = [step for step in self.mixture.changes if step >= self.steps]
@@ -142,6 +144,7 @@ class Run:
     seed: of initial weights, row order and dropout.
     log_every: steps between lines of training metrics.
     profile: steps that are profiled; None: none.
+    checkpoints: which checkpoints are kept.
   """
 
   name: str
@@ -152,6 +155,7 @@ class Run:
   seed: int = 0
   log_every: int = 10
   profile: Profile | None = None
+  checkpoints: Retention = Retention()
 
   def __post_init__(self):
     object.__setattr__(self, 'phases', tuple(self.phases))
@@ -160,10 +164,8 @@ class Run:
     require(good, 'Run.seed', self.seed, 'must be an int in [0, 2**31)')
     good = hasattr(self.model, 'apply') and not isinstance(self.model, type)
     require(good, 'Run.model', self.model, 'must be one of models/')
-    for key, kind in (('corpus', Corpus), ('mesh', Mesh)):
-      value = getattr(self, key)
-      must = f'must be {kind.__name__}(...), in gin @{kind.__name__}()'
-      require(isinstance(value, kind), f'Run.{key}', value, must)
+    kinds = {'corpus': Corpus, 'mesh': Mesh, 'checkpoints': Retention}
+    check_kinds('Run', self, kinds)
     require(bool(self.phases), 'Run.phases', self.phases, 'must not be empty')
     names: list[str] = []
     for phase in self.phases:

@@ -111,18 +111,17 @@ def together() -> Iterator[None]:
   Raises:
     OneFailed: in every process, if one of them has raised a `UserError`.
   """
-  mistake = ''
+  own, mistake = None, ''
   try:
     yield
   except UserError as error:
     if count() == 1:
       raise
-    mistake = str(error) or 'a mistake'
+    own, mistake = error, str(error) or 'a mistake'
   found = {index: text for index, text in enumerate(gather(mistake)) if text}
   if found:
     index, text = min(found.items())
-    own = mistake or f'process {index}: {text}'
-    raise OneFailed(own)
+    raise OneFailed(mistake or f'process {index}: {text}') from own
 
 
 def check_same(what: str, text: str) -> None:

@@ -11,7 +11,12 @@ from collections.abc import Iterator
 import jax
 
 from tpu_lm.checks import UserError
-from tpu_lm.lineage import definition, differences, write_json
+from tpu_lm.lineage import (
+  definition,
+  differences,
+  with_defaults,
+  write_json,
+)
 from tpu_lm.phase import Run
 from tpu_lm.processes import from_primary, primary, together
 from tpu_lm.sharding import state_shardings
@@ -33,7 +38,8 @@ def check_identity(run: Run, run_dir: pathlib.Path) -> None:
         f'--run_dir={run_dir}: is not empty, and holds no run (run.json)'
       )
     return
-  lines = differences(known['model'], definition(run.model), 'Run.model')
+  was = with_defaults(known['model'], run.model)
+  lines = differences(was, definition(run.model), 'Run.model')
   lines += differences(known['seed'], run.seed, 'Run.seed')
   if lines:
     raise UserError(

@@ -9,8 +9,17 @@ from tpu_lm.checkpoint import Checkpoints
 from tpu_lm.checks import UserError, nearest
 from tpu_lm.data.ledger import REPLAY
 from tpu_lm.data.weights import describe as weights_in_words
-from tpu_lm.lineage import DONE, Lineage, Parent, definition, differences
+from tpu_lm.lineage import (
+  DONE,
+  Lineage,
+  Parent,
+  definition,
+  differences,
+  with_defaults,
+  write_json,
+)
 from tpu_lm.phase import Phase, Run
+from tpu_lm.processes import primary
 from tpu_lm.schedules.base import Curve
 
 
@@ -39,6 +48,11 @@ class Stage:
   start_tokens: int = 0
   ancestors: tuple[str, ...] = ()
   inherited: tuple[str, ...] = ()
+
+  @property
+  def saves(self) -> pathlib.Path:
+    """The folder of its checkpoints."""
+    return self.folder / 'checkpoints'
 
   @property
   def start_step(self) -> int:
@@ -105,6 +119,12 @@ def vouched_steps(run_dir: pathlib.Path) -> dict[str, int]:
   """
   lineages = map(newest_lineage, run_dir.glob('phases/*'))
   return {found.phase: found.end_step for found in lineages if found}
+
+
+def write_lineage(stage: Stage, lineage: Lineage) -> None:
+  """Puts a phase's lineage beside its checkpoints."""
+  if primary():
+    write_json(stage.folder / 'lineage.json', lineage.to_json())
 
 
 def _lineage(checkpoints: Checkpoints, step: int) -> Lineage:
@@ -182,7 +202,8 @@ def _sources(ledger: dict) -> tuple[str, ...]:
 
 def _check_same(phase: Phase, saved: Lineage, folder: pathlib.Path) -> None:
   """A phase goes on only under the definition that it began with."""
-  lines = differences(saved.definition, definition(phase))
+  was = with_defaults(saved.definition, phase)
+  lines = differences(was, definition(phase))
   if lines:
     raise UserError(
       f'phase {phase.name!r} in {folder} was trained under another definition '

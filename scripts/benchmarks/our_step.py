@@ -7,6 +7,7 @@ import numpy as np
 
 from tpu_lm.data import packing
 from tpu_lm.feeding import Feed
+from tpu_lm.guard import slot_keepers
 from tpu_lm.optimizers.offload import placed
 from tpu_lm.phase import Phase, Run
 from tpu_lm.sharding import state_shardings
@@ -34,7 +35,7 @@ class OurStep:
 
     def fresh() -> TrainState:
       key = jax.random.key(run.seed)
-      return init_state(run.model, optimizer, phase.methods, key)
+      return init_state(run.model, optimizer, slot_keepers(phase), key)
 
     with jax.set_mesh(self._mesh):
       shapes = jax.eval_shape(fresh)
@@ -43,18 +44,19 @@ class OurStep:
       places = placed(phase.optimizer, places, shapes)
       self.state = jax.jit(fresh, out_shardings=places)()
       self._feed = Feed(self._mesh, phase.batch_size)
+      step = make_train_step(
+        run.model,
+        phase.objective,
+        optimizer,
+        schedule or phase.curve(None),
+        start_step=0,
+        seed=run.seed,
+        sources=1,
+        methods=phase.methods,
+        micro_batches=phase.micro_batches,
+      )
       self.program = jax.jit(
-        make_train_step(
-          run.model,
-          phase.objective,
-          optimizer,
-          schedule or phase.curve(None),
-          start_step=0,
-          seed=run.seed,
-          sources=1,
-          methods=phase.methods,
-          micro_batches=phase.micro_batches,
-        ),
+        phase.guard.around(step) if phase.guard else step,
         donate_argnums=0,
         out_shardings=(places, jax.P()),
       )

@@ -12,6 +12,16 @@ FULL = {
   'debts': {'prose': -12, 'python': 12},
   'tokens': {'prose': 614400, 'replay:prose': 25600},
   'stores': {'prose': '0a1b'},
+  'skipped': [
+    {
+      'phase': 'base',
+      'step': 40,
+      'back_to': None,
+      'why': 'loss not finite',
+      'rows': {'prose@256': [312, 320]},
+      'stores': {'prose': '0a1b'},
+    }
+  ],
 }
 
 
@@ -20,6 +30,11 @@ def test_goes_through_json_and_back():
   assert ledger.to_json() == FULL
   assert Ledger.from_json(ledger.to_json()) == ledger
   assert Ledger().to_json()['rows'] == {}
+
+
+def test_those_of_the_first_format_skipped_nothing():
+  old = {key: value for key, value in FULL.items() if key != 'skipped'}
+  assert Ledger.from_json(old).skipped == ()
 
 
 def test_cannot_be_changed():

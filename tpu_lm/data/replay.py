@@ -15,6 +15,7 @@ from tpu_lm.data.ledger import (
   tokens_of,
 )
 from tpu_lm.data.permutation import reshuffle
+from tpu_lm.data.pool import Pool, kept_rows
 from tpu_lm.data.row_reader import Rows
 
 ORDERS = ('seen', 'reshuffled', 'unseen', 'fixed')
@@ -23,6 +24,8 @@ ORDERS = ('seen', 'reshuffled', 'unseen', 'fixed')
 @dataclasses.dataclass(frozen=True)
 class Replay:
   """A share of every batch that comes from what was read before.
+
+  Rows that were skipped (`guard.Guard`) are not replayed.
 
   It costs no extra compute: the other sources shrink by the same. Within it,
   sources are in proportion to the rows read of them. What a replay reads is
@@ -92,21 +95,6 @@ class Replay:
       )
 
 
-@dataclasses.dataclass(frozen=True)
-class Pool:
-  """Rows that were read: cursors start to stop - 1 of a source."""
-
-  source: str
-  start: int
-  stop: int
-  fingerprint: str
-
-  @property
-  def size(self) -> int:
-    """Rows in the pool."""
-    return self.stop - self.start
-
-
 class ReplayRows:
   """Reads a pool of a source's rows by the replay's own cursor.
 
@@ -134,7 +122,7 @@ class ReplayRows:
       places = reshuffle(cursors, self._pool.size, *self._key)
     else:
       places = np.asarray(cursors, np.int64) % self._pool.size
-    return self._rows.read(self._pool.start + places)
+    return self._rows.read(self._pool.cursors(places))
 
 
 def tokens_read(
@@ -159,8 +147,11 @@ def tokens_read(
   counts: dict[str, int] = {}
   for key, stop in end.rows.items():
     source, label = split_key(key)
-    rows = stop - _start(source, key, begin, end)
-    if rows and not source.startswith(REPLAY):
+    if source.startswith(REPLAY):
+      continue
+    stretches = kept_rows(key, _start(source, key, begin, end), stop, end)
+    rows = sum(stop - start for start, stop in stretches)
+    if rows:
       counts[source] = counts.get(source, 0) + rows * tokens_of(label)
   if not counts:
     raise UserError(
@@ -202,9 +193,10 @@ def find_pools(
   for source in sorted(tokens_read(replay, entry, ancestors)):
     key = row_key(source, label_of(source))
     start, stop = _start(source, key, begin, end), end.rows.get(key, 0)
-    if start == stop:
+    stretches = kept_rows(key, start, stop, end)
+    if not stretches:
       raise UserError(_other_length(source, end, label_of(source)))
-    pools.append(Pool(source, start, stop, end.stores[source]))
+    pools.append(Pool(source, stretches, end.stores[source]))
   if replay.order == 'fixed':
     pools = _first(pools, replay.rows)
   return {REPLAY + pool.source: pool for pool in pools}
@@ -246,9 +238,7 @@ def _first(pools: list[Pool], rows: int) -> list[Pool]:
   sizes = {pool.source: pool.size for pool in pools}
   wanted = apportion(sizes, min(rows, sum(sizes.values())))
   return [
-    dataclasses.replace(pool, stop=pool.start + wanted[pool.source])
-    for pool in pools
-    if wanted[pool.source]
+    pool.first(wanted[pool.source]) for pool in pools if wanted[pool.source]
   ]
 
 

@@ -15,15 +15,16 @@ from tpu_lm.compiled.cost import Cost, cost_of
 from tpu_lm.compiled.peaks import narrow_peak_flops
 from tpu_lm.compiled.topology import Topology
 from tpu_lm.data.layout import Layout
+from tpu_lm.entry import make_step
 from tpu_lm.feeding import check_rows
 from tpu_lm.forecast.flops import Flops, pairs_seen, step_flops
+from tpu_lm.guard import slot_keepers
 from tpu_lm.optimizers.offload import HOST, placed
 from tpu_lm.phase import Run
 from tpu_lm.shapes import BATCH, BATCH_KEYS
 from tpu_lm.sharding import RULES, batch_shardings, state_shardings
 from tpu_lm.stages import Stage
 from tpu_lm.state import init_state
-from tpu_lm.step import make_train_step
 from tpu_lm.tree import Tree
 
 # Of a TPU's peak, in kernels, which the compiler does not see into.
@@ -131,7 +132,7 @@ def compile_step(
   series = len(phase.mixture.weights) * (2 if phase.mixture.replay else 1)
 
   def fresh():
-    return init_state(model, optimizer, phase.methods, jax.random.key(0))
+    return init_state(model, optimizer, slot_keepers(phase), jax.random.key(0))
 
   shapes = jax.eval_shape(fresh)
   places = state_shardings(mesh, model.axes(), shapes.params, shapes)
@@ -139,17 +140,7 @@ def compile_step(
   state = _placed(shapes, places)
   batch = _batch(phase.batch_size, layout)
   batch = _placed(batch, batch_shardings(mesh, batch))
-  step = make_train_step(
-    model,
-    phase.objective,
-    optimizer,
-    stage.curve,
-    start_step=stage.start_step,
-    seed=run.seed,
-    sources=series,
-    methods=phase.methods,
-    micro_batches=phase.micro_batches,
-  )
+  step = make_step(run, stage, optimizer, series)
   with jax.set_mesh(mesh), _no_cache():
     lowered = jax.jit(
       step, donate_argnums=0, out_shardings=(places, None)
