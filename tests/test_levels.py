@@ -14,7 +14,7 @@ LEVELS = (
   'progress interrupt warm_start evaluate speed profiling record retention '
   'checkpoint_folder guard step_reports',
   'phase stages entry plan run_folder prepare setbacks loop report survey '
-  'families same forecast',
+  'families same forecast restore',
   'config cli commands config_errors',
 )
 LEVEL = {room: i for i, rooms in enumerate(LEVELS) for room in rooms.split()}

@@ -7,10 +7,12 @@ with nothing else at hand.
 """
 
 import contextlib
+import os
 import pathlib
+import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import jax
@@ -66,15 +68,21 @@ class Checkpoints(CheckpointFolder):
     gather('')  # all wait for that
     # orbax copies to the host before it returns, so the next step may be given
     # these buffers to overwrite (tests/test_checkpoint.py makes sure).
-    self._saving = ocp.save_checkpointables_async(
-      path, arrays, custom_metadata=told
-    )
+    with self._writing():
+      self._saving = ocp.save_checkpointables_async(
+        path, arrays, custom_metadata=told
+      )
 
   def wait(self) -> None:
-    """Returns when the checkpoint being saved is committed."""
+    """Returns when the checkpoint being saved is committed.
+
+    Raises:
+      OSError: it could not be written; those before it are whole.
+    """
     if self._saving is not None:
       saving, self._saving = self._saving, None
-      saving.result()
+      with self._writing():
+        saving.result()
       if primary():
         self._prune()
 
@@ -179,6 +187,18 @@ class Checkpoints(CheckpointFolder):
           f'against wanted): {"; ".join(different[:3])}{more}'
         )
 
+  @contextlib.contextmanager
+  def _writing(self) -> Iterator[None]:
+    try:
+      yield
+    # What TensorStore raises where a disk refuses, and orbax around it.
+    except (ValueError, RuntimeError) as error:
+      number = _system_error(error)
+      if number is None:
+        raise
+      why = os.strerror(number)
+      raise OSError(number, why, str(self.directory)) from error
+
   def _saved(self, step: int) -> dict[str, jax.ShapeDtypeStruct]:
     """Shapes and dtypes by 'part/name', as the record knows them."""
     found = record.shapes(self.record(step))
@@ -240,6 +260,16 @@ class Checkpoints(CheckpointFolder):
     for step in self.keep.dropped(steps, metrics):
       if step not in self.pinned():
         self.delete(step)
+
+
+def _system_error(error: BaseException | None) -> int | None:
+  """The system's number for what went wrong, of an error or its causes."""
+  while error is not None:
+    found = re.search(r"os_error_code='(\d+)'", str(error))
+    if found:
+      return int(found.group(1))
+    error = error.__cause__ or error.__context__
+  return None
 
 
 def _arrays(state: TrainState) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import sys
 from tpu_lm.checks import UserError
 from tpu_lm.commands import (
   cache,
+  checkpoints,
   data,
   plan,
   report,
@@ -20,6 +21,7 @@ COMMANDS = {
   'train': train,
   'plan': plan,
   'report': report,
+  'checkpoints': checkpoints,
   'verify-resume': verify_resume,
   'data': data,
   'cache': cache,
@@ -39,6 +41,8 @@ Pretrain language models in JAX, and keep pretraining them.
       need not be there
   tpu-lm verify-resume --gin_file=F [--steps=K]
       trains 2K steps, and K and K more, and says whether they are identical
+  tpu-lm checkpoints D [--verify] [--pin=PHASE/STEP]
+      lists what the run in D can go on from, and tells what is damaged
   tpu-lm report D
       writes the report of the run in D again, and prints its table
 

@@ -1,6 +1,7 @@
 """Arguments that several commands take."""
 
 import argparse
+import logging
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -44,8 +45,13 @@ def add_corpus(parser: argparse.ArgumentParser) -> None:
 
 
 def quiet() -> None:
-  """Keeps TensorFlow, which seqio imports, from filling the terminal."""
+  """Keeps what fills the terminal and tells nothing from it."""
+  # TensorFlow, which seqio imports.
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+  # orbax's threads write the traceback of what they raise, which we tell.
+  logging.getLogger('absl').addFilter(
+    lambda line: '_SignalingThread' not in line.getMessage()
+  )
 
 
 def keep_programs() -> None:

@@ -1,9 +1,10 @@
 """`tpu-lm train`: trains a run, or goes on with it."""
 
 import argparse
+import contextlib
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from tpu_lm.checks import UserError
 from tpu_lm.commands import report
@@ -12,6 +13,18 @@ from tpu_lm.commands.arguments import add_gin, keep_programs, quiet
 HELP = 'train a run, or go on with it'
 EXIT_STOPPED = 3
 EXIT_TRY_AGAIN = 75  # EX_TEMPFAIL: the same command goes on
+
+
+@contextlib.contextmanager
+def _disk_troubles(run_dir: pathlib.Path) -> Iterator[None]:
+  """A disk that is full or out of order is told in one line."""
+  try:
+    yield
+  except OSError as error:
+    raise UserError(
+      f'--run_dir={run_dir}: {error}. What was saved before is whole: see to'
+      ' the disk, and the same command goes on'
+    ) from error
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,14 +80,18 @@ def run(options: argparse.Namespace, bindings: Sequence[str]) -> int:
     print(describe(loaded.run, check(loaded.run, folder)))
     return 0
   from tpu_lm.interrupt import Interrupted
-  from tpu_lm.loop import Stopped, train
+  from tpu_lm.loop import train
+  from tpu_lm.step_reports import Stopped
 
   if processes.primary():
     print(loaded.operative)
   try:
-    with processes.ending_all(Interrupted, Stopped):
-      limit = options.stop_after
-      train(loaded.run, options.run_dir, loaded.operative, limit)
+    run_dir, limit = options.run_dir, options.stop_after
+    with (
+      processes.ending_all(Interrupted, Stopped),
+      _disk_troubles(run_dir),
+    ):
+      train(loaded.run, run_dir, loaded.operative, limit)
   except Interrupted as interrupted:
     print(f'tpu-lm: {interrupted}', file=sys.stderr)
     return EXIT_TRY_AGAIN
