@@ -97,7 +97,7 @@ def any_damage(examples):
 
 @pytest.fixture
 def hurried(monkeypatch):
-  monkeypatch.setattr('tpu_lm.checkpoint.PAUSES', ())
+  monkeypatch.setattr('tpu_lm.patience.PAUSES', ())
 
 
 def check_any(one, tmp_path, drawn):
@@ -141,7 +141,7 @@ def test_a_disk_that_does_not_read_is_not_damage(one, monkeypatch):
 
   monkeypatch.setattr(ocp, 'load_checkpointables', fail)
   monkeypatch.setattr(pathlib.Path, 'open', fail)
-  monkeypatch.setattr('tpu_lm.checkpoint.PAUSES', ())
+  monkeypatch.setattr('tpu_lm.patience.PAUSES', ())
   with pytest.raises(UserError, match='can not be read') as told:
     one[0].arrays(4)
   assert not isinstance(told.value, Damaged)

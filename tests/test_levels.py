@@ -8,7 +8,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / 'tpu_lm'
 LEVELS = (
-  'checks shapes tree processes checksums',
+  'checks shapes tree processes checksums patience',
   'sharding feeding state step accumulate schedules optimizers blocks compiled',
   'models objectives methods data generate evals checkpoint lineage run_log '
   'progress interrupt warm_start evaluate speed profiling record retention '
@@ -23,6 +23,7 @@ NEIGHBOURS = {
   'tree': {'checks'},
   'checksums': {'tree'},
   'processes': {'checks'},
+  'patience': {'checks'},
   'feeding': {'sharding'},
   'step': {'state', 'accumulate'},
   'blocks': {'sharding'},

@@ -327,6 +327,9 @@ def test_it_stops_after_so_many_steps_and_on_signals_before(tmp_path):
   assert checkpoints.steps() == [3]
   stop_after(2, run, folder, limit=5)
   assert checkpoints.steps()[-1] == 5
+  with pytest.raises(Interrupted, match=r'stopped at step 12 of phase .base.'):
+    train(run, folder, 'the configuration', stop_after=7)
+  assert not (folder / 'phases/base_annealed').exists()
 
 
 def test_a_signal_saves_and_the_run_goes_on(tmp_path, finished):

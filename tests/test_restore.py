@@ -112,7 +112,7 @@ def test_listing(trained, capsys):
 
 
 def test_verifying(trained, capsys, tmp_path, monkeypatch):
-  monkeypatch.setattr('tpu_lm.checkpoint.PAUSES', ())
+  monkeypatch.setattr('tpu_lm.patience.PAUSES', ())
   code, out, _ = listed(capsys, trained[1], '--verify')
   assert code == 0 and 'all are what was saved' in out
   assert out.count('verified') == 4

@@ -11,7 +11,6 @@ import os
 import pathlib
 import re
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -23,6 +22,7 @@ from orbax.checkpoint import v1 as ocp
 from tpu_lm import record
 from tpu_lm.checkpoint_folder import CheckpointFolder, Damaged
 from tpu_lm.checks import UserError
+from tpu_lm.patience import patiently
 from tpu_lm.processes import count, gather, primary
 from tpu_lm.retention import Retention
 from tpu_lm.state import TrainState
@@ -31,7 +31,8 @@ from tpu_lm.tree import Tree, differences, named_paths
 # What checkpoints call their parts; each method has a slot.
 PARTS = ('params', 'optimizer')
 SLOT = 'slot_'
-PAUSES = (0.5, 2.0)  # seconds before reading is tried again
+# What orbax raises for files that are missing, cut off or changed.
+UNREADABLE = (OSError, ValueError, KeyError, TypeError)
 
 T = TypeVar('T')
 
@@ -235,21 +236,17 @@ class Checkpoints(CheckpointFolder):
       Damaged: it fails though every file can be read.
       UserError: files can't be read: the storage is in trouble.
     """
-    # Several processes have to try equally often: orbax lets them meet.
-    for pause in (*PAUSES, None) if count() == 1 else (None,):
-      try:
-        return read()
-      except UserError:
-        raise
-      # What orbax raises for files that are missing, cut off or changed.
-      except (OSError, ValueError, KeyError, TypeError) as error:
-        if pause is None:
-          self.check_readable(step)
-          # orbax's own text goes on about its handlers.
-          why = str(error) if isinstance(error, record.Unsealed) else ''
-          why = why or f'it can not be read ({type(error).__name__})'
-          raise Damaged(self.directory, step, why) from error
-        time.sleep(pause)
+    try:
+      # Several processes have to try equally often: orbax lets them meet.
+      return patiently(read, UNREADABLE) if count() == 1 else read()
+    except UserError:
+      raise
+    except UNREADABLE as error:
+      self.check_readable(step)
+      # orbax's own text goes on about its handlers.
+      why = str(error) if isinstance(error, record.Unsealed) else ''
+      why = why or f'it can not be read ({type(error).__name__})'
+      raise Damaged(self.directory, step, why) from error
 
   def _prune(self) -> None:
     """Deletes what needs not be kept."""

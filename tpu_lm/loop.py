@@ -144,7 +144,7 @@ class _Training:
         self._evaluate()
       if last or stop or self.taken % phase.save_every == 0:
         self._save()
-      if stop and not last:
+      if stop and not (last and stage is self.shared.stages[-1]):
         raise Interrupted(
           f'stopped at step {self.taken} of phase {phase.name!r}; '
           'the same command goes on from there'

@@ -6,19 +6,23 @@ import functools
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tpu_lm.checks import UserError
 from tpu_lm.data.folder import Request
 from tpu_lm.data.progress import say
+from tpu_lm.patience import may_pass, patiently
 
 OPEN_FILES = 128
 PARTIAL = '.partial'
 
 
 class LocalFolder:
-  """A folder on a disk."""
+  """A folder on a disk, which may be another machine's.
+
+  Reading is tried again where it fails for a passing reason.
+  """
 
   def __init__(self, path: Path):
     """Names the folder; it is made when a file is written."""
@@ -40,13 +44,22 @@ class LocalFolder:
 
   def read(self, names: Sequence[str]) -> list[bytes]:
     """See `Folder`."""
-    return [(self.path / name).read_bytes() for name in names]
+    paths = [self.path / name for name in names]
+    return [_tried(path, path.read_bytes) for path in paths]
 
   def read_ranges(self, requests: Sequence[Request]) -> list[bytes]:
     """See `Folder`."""
+
+    def read(name: str, start: int, stop: int) -> bytes:
+      try:
+        return _read_range(_open_file(self, name), start, stop)
+      except OSError:
+        _open_file.cache_clear()  # a handle may have gone stale
+        raise
+
     return [
-      _read_range(_open_file(self, name), start, stop)
-      for name, start, stop in requests
+      _tried(self.path / request[0], lambda request=request: read(*request))
+      for request in requests
     ]
 
   def write(self, name: str, content: bytes) -> None:
@@ -138,6 +151,15 @@ def replace_file(path: Path, stretches: Iterable[bytes]) -> None:
       partial.replace(path)
     finally:
       partial.unlink(missing_ok=True)  # room is short where a disk is full
+
+
+def _tried(path: Path, read: Callable[[], bytes]) -> bytes:
+  try:
+    return patiently(read)
+  except OSError as error:
+    if may_pass(error):
+      raise UserError(f'{path} can not be read: {error}') from error
+    raise
 
 
 @contextlib.contextmanager
