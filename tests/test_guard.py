@@ -162,8 +162,16 @@ def test_stopping(stores, tmp_path, guard, factor, message):
 def test_too_many(stores, tmp_path, policy):
   guard = Guard(not_finite=policy, most=2)
   run = spiky.run(stores, guard, range(40, 90), 'nan')
-  with pytest.raises(Stopped, match='after 2 bad steps before it'):
+  with pytest.raises(Stopped, match='after 2 bad steps shortly before it'):
     train(run, tmp_path, 'the configuration')
+
+
+def test_not_too_many_where_they_are_far_apart(stores, tmp_path):
+  guard = Guard(not_finite='skip', most=1, window=5)
+  run = spiky.run(stores, guard, [41, 66, 91], 'nan')
+  run = dataclasses.replace(run, phases=run.phases[:1])
+  train(run, tmp_path, 'the configuration')
+  assert [one.step for one in ledger_of(tmp_path).skipped] == [11, 17, 23]
 
 
 def test_spikes_are_no_concern_by_default(stores, tmp_path):

@@ -50,7 +50,7 @@ class Guard(Method):
       judges nothing.
     back: steps that a checkpoint must lie before the bad step to be rolled back
       to. Where none does the oldest is taken, without any the phase's entry.
-    most: how many times in one phase before the run stops all the same.
+    most: bad steps within a window before the run stops all the same.
   """
 
   not_finite: str = STOP

@@ -48,9 +48,12 @@ def met(stage: Stage, bad: BadStep, ledgers: tuple[Ledger, Ledger]) -> Ledger:
   phase, step = stage.phase, stage.start_step + bad.taken
   entry, now = ledgers
   told = f'{phase.name}, step {step}: {bad.why}'
-  before = sum(one.phase == phase.name for one in now.skipped)
+  before = sum(
+    one.phase == phase.name and one.step > step - phase.guard.window
+    for one in now.skipped
+  )
   if bad.policy == STOP or before >= phase.guard.most:
-    often = f', after {before} bad steps before it' if before else ''
+    often = f', after {before} bad steps shortly before it' if before else ''
     raise Stopped(
       f'{told}{often}. Nothing of it was saved: lower the learning rate, look'
       ' at the data, or set Phase.guard otherwise'

@@ -11,6 +11,7 @@ from tpu_lm.report.measures import Arm, baseline
 from tpu_lm.report.panels import (
   LINE,
   Points,
+  bad_steps,
   columns,
   make_rows,
   phase_strip,
@@ -92,6 +93,7 @@ def losses(record: RunRecord, arms: Sequence[Arm]) -> Figure:
     label_ends(axes, labels)
     axes.set_title(arm.name, pad=19)
     phase_strip(record, arm, axes)
+    bad_steps(arm, axes)
   return figure
 
 

@@ -11,6 +11,7 @@ from tpu_lm.report.stylesheet import STYLESHEET
 from tpu_lm.report.tables import (
   Table,
   arm_table,
+  bad_step_table,
   gap_table,
   phase_table,
   transfer_table,
@@ -94,6 +95,14 @@ def _page(
     if has_transfer
     else '',
     *figures.values(),
+    _section(
+      'Bad steps',
+      'Steps whose numbers were bad, and from which nothing was kept; crosses '
+      'at the foot of the losses. Their rows are not replayed.',
+      _table(bad_step_table(record)),
+    )
+    if any(phase.bad_steps for phase in record.phases.values())
+    else '',
     _section(
       'Phases',
       'What was read is counted by the ledger; “again” is replay.',

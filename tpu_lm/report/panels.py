@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from tpu_lm.report.measures import Arm
 from tpu_lm.report.record import Phase, RunRecord
-from tpu_lm.report.style import GRID, MUTED, WIDTH, source_style
+from tpu_lm.report.style import GRID, INK, MUTED, WIDTH, source_style
 from tpu_lm.report.words import shortened
 
 LINE = 0.155  # inches a line of labels takes
@@ -57,6 +57,25 @@ def phase_strip(record: RunRecord, arm: Arm, axes: Axes) -> None:
       color=MUTED,
       fontsize=7,
     )
+
+
+def bad_steps(arm: Arm, axes: Axes) -> None:
+  """A cross at the foot of the axes for each step that was not kept."""
+  ends = [phase.start_step for phase in arm.phases[1:]] + [math.inf]
+  steps = [
+    bad.step
+    for phase, end in zip(arm.phases, ends)
+    for bad in phase.bad_steps
+    if bad.step <= end
+  ]
+  axes.plot(
+    steps,
+    [0.04] * len(steps),
+    'x',
+    color=INK,
+    markersize=4,
+    transform=axes.get_xaxis_transform(),
+  )
 
 
 def make_rows(

@@ -22,7 +22,8 @@ def paragraph(record: RunRecord, arms: Sequence[Arm]) -> str:
     sentences += [_course(arms[0]), _since_own_stage(arms[0])]
   else:
     sentences += [_ranking(arms), _forgetting(arms), _replay(arms)]
-  sentences += [_noise(record), _gap(arms), _seed(record, arms)]
+  sentences += [_noise(record), _gap(arms), _bad_steps(record)]
+  sentences.append(_seed(record, arms))
   return ' '.join(sentence for sentence in sentences if sentence)
 
 
@@ -66,6 +67,19 @@ def _pending(record: RunRecord) -> str:
   return (
     f'{len(running)} {have} not ended yet ({listed(running)}): the numbers '
     'are those of the last evaluation so far.'
+  )
+
+
+def _bad_steps(record: RunRecord) -> str:
+  """How often nothing was kept."""
+  found = {p.name: p.bad_steps for p in record.phases.values() if p.bad_steps}
+  if not found:
+    return ''
+  number = sum(map(len, found.values()))
+  rows = sum(bad.rows for steps in found.values() for bad in steps)
+  return (
+    f'{several(number, "step")} of {listed(list(found))} had bad numbers and'
+    f' left nothing behind; {several(rows, "row")} were skipped.'
   )
 
 

@@ -20,6 +20,23 @@ REPLAY = 'replay:'
 
 
 @dataclasses.dataclass(frozen=True)
+class BadStep:
+  """A step from which nothing was kept.
+
+  Attributes:
+    step: along the lineage.
+    why: as a line.
+    back_to: step that the phase was rolled back to, or None.
+    rows: that were read for nothing, of all sources.
+  """
+
+  step: int
+  why: str
+  back_to: int | None
+  rows: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Phase:
   """One phase of the tree, as its lineage and its metrics tell it.
 
@@ -42,6 +59,7 @@ class Phase:
     tokens_per_second: median over the phase, or None.
     goodput: share of the time that its steps had, as last written, or None.
     utilisation: of the devices' peak, median, or None.
+    bad_steps: those that its guard met.
   """
 
   name: str
@@ -62,6 +80,7 @@ class Phase:
   tokens_per_second: float | None
   goodput: float | None
   utilisation: float | None
+  bad_steps: tuple[BadStep, ...] = ()
 
   @property
   def steps(self) -> int:
@@ -235,7 +254,15 @@ def _phase(name, lineages, metrics, tokens, timings, evaluated, notes) -> Phase:
     tokens_per_second=_median(timings.get('tokens_per_second', {})),
     goodput=_last(timings.get('goodput', {})),
     utilisation=_median(timings.get('utilisation', {})),
+    bad_steps=tuple(_bad_steps(name, lineage)),
   )
+
+
+def _bad_steps(name: str, lineage: dict) -> Iterator[BadStep]:
+  for one in (lineage.get('ledger') or {}).get('skipped') or ():
+    if one['phase'] == name:
+      rows = sum(stop - start for start, stop in one['rows'].values())
+      yield BadStep(one['step'], one['why'], one['back_to'], rows)
 
 
 def _median(series: dict[int, float]) -> float | None:

@@ -122,6 +122,23 @@ def gap_table(arms: Sequence[Arm]) -> Table:
   return Table(columns, rows, frozenset({'phase', 'source'}))
 
 
+def bad_step_table(record: RunRecord) -> Table:
+  """Every step from which nothing was kept."""
+  columns = ('phase', 'step', 'what was bad', 'went on from', 'rows skipped')
+  rows = tuple(
+    (
+      phase.name,
+      f'{bad.step:,}',
+      bad.why,
+      f'step {bad.step if bad.back_to is None else bad.back_to:,}',
+      f'{bad.rows:,}',
+    )
+    for phase in record.phases.values()
+    for bad in phase.bad_steps
+  )
+  return Table(columns, rows, frozenset({'phase', 'what was bad'}))
+
+
 def phase_table(record: RunRecord) -> Table:
   """What each phase was and did."""
   columns = (
