@@ -192,6 +192,7 @@ def edited(tmp_path, old, new):
     ('decoder_micro', 'decoder_mikro', r'edited\.gin:\d+: .*no such file'),
     ('= 300', "= 300 'x", r'edited\.gin:\d+: '),
     ('= 300', '= many', r'edited\.gin:\d+: .*many'),
+    ('= 300', '= ' + '[' * 3000, r'edited\.gin: '),
     ('= 3e-3', '= -1', r'Cosine\.peak = -1: must be .*\(in cosine/prose'),
     (
       "name = 'prose_cosine'",
@@ -215,6 +216,10 @@ def test_mistakes_in_a_file(tmp_path, old, new, message):
     ('Run.seed=-1', r'Run\.seed = -1: must be an int'),
     ('tosine/Phase.length=3', r'nothing uses it'),
     ('BATCHES=3', r'nothing uses it'),
+    ('Run.seed=(1', r'--gin\.Run\.seed=\(1: EOF .*, up to line \d'),
+    ('Run.model=@phase.Run()', r'a binding refers to itself'),
+    ('Run.seed=%SEED', r'no value for the macro SEED'),
+    (f'AdamW.eps=1{"0" * 400}', r'AdamW\.eps = 10.*must be a number'),
     ('BATCH=4.5', r'Phase\.batch_size = 4\.5: must be a positive int'),
   ],
 )

@@ -465,8 +465,9 @@ def test_a_window_of_steps_is_profiled(tmp_path):
   ],
 )
 def test_a_window_that_never_comes_is_told(tmp_path, profile, message):
-  run = dataclasses.replace(tiny.tree_run(tmp_path), profile=profile)
+  run = tiny.tree_run(tmp_path)
   with pytest.raises(UserError, match=message):
+    run = dataclasses.replace(run, profile=profile)
     train(run, tmp_path / 'run')
   assert not (tmp_path / 'run').exists()
 

@@ -1,9 +1,10 @@
 """The command line: `tpu-lm train ...`. Heavy imports wait for the command."""
 
 import argparse
+import errno
 import sys
 
-from tpu_lm.checks import UserError
+from tpu_lm.checks import UserError, one_line
 from tpu_lm.commands import (
   cache,
   checkpoints,
@@ -17,6 +18,18 @@ from tpu_lm.commands import (
 from tpu_lm.commands.arguments import GIN_EPILOG
 
 EXIT_MISTAKE = 2
+# What a disk refuses is no mistake of this code.
+OF_THE_DISK = {
+  errno.EACCES,
+  errno.EDQUOT,
+  errno.EISDIR,
+  errno.ELOOP,
+  errno.ENAMETOOLONG,
+  errno.ENOSPC,
+  errno.ENOTDIR,
+  errno.EPERM,
+  errno.EROFS,
+}
 COMMANDS = {
   'train': train,
   'plan': plan,
@@ -71,14 +84,16 @@ def main(arguments: list[str] | None = None) -> int:
     unknown = [text for text in unknown if text[:1] == '-']
   unknown += [] if hasattr(options, 'gin_file') else bound
   if unknown:
-    parser.error(f'unknown argument: {unknown[0]}')
+    parser.error(one_line(f'unknown argument: {unknown[0]}'))
   bindings = [text.removeprefix('--gin.') for text in bound]
   if passed_on and options.command != 'cache':
-    parser.error(f'unknown argument: {passed_on[0]}')
+    parser.error(one_line(f'unknown argument: {passed_on[0]}'))
   try:
     return COMMANDS[options.command].run(options, bindings)
-  except (UserError, PermissionError, NotADirectoryError) as error:
-    print(f'tpu-lm: {error}', file=sys.stderr)
+  except (UserError, OSError) as error:
+    if isinstance(error, OSError) and error.errno not in OF_THE_DISK:
+      raise
+    print(f'tpu-lm: {one_line(str(error))}', file=sys.stderr)
     return EXIT_MISTAKE
 
 

@@ -16,13 +16,9 @@ import gin
 from gin import config as gin_config
 
 from tpu_lm.checks import UserError, nearest
-from tpu_lm.config_errors import short, suggestion, with_scope
+from tpu_lm.config_errors import NOT_READ, in_one_line, short, with_scope
 from tpu_lm.data.corpus import Corpus
 from tpu_lm.phase import Run
-
-# What gin raises for names it doesn't know, and for text it can't read.
-NOT_FOUND = (AttributeError, ImportError, NameError, OSError)
-MALFORMED = (SyntaxError, TypeError, ValueError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +95,7 @@ def _read(files: Sequence[str], bindings: Sequence[str]) -> None:
     gin.add_config_file_search_path(str(path.parent))
   gin.add_config_file_search_path(str(pathlib.Path(__file__).parents[1]))
   for name in files:
-    _parse(lambda name=name: gin.parse_config_file(name), '')
+    _parse(lambda name=name: gin.parse_config_file(name), f'{name}: ')
   for binding in bindings:
     if '=' not in binding:
       raise UserError(f'--gin.{binding}: must be --gin.NAME=VALUE')
@@ -113,6 +109,9 @@ def _make(name: str, files: Sequence[str]) -> Any:
     raise UserError(f'{", ".join(files)}: configures no {name}')
   try:
     return gin.get_configurable(name)()
+  except RecursionError:
+    told = 'refers to itself, perhaps by way of others'
+    raise UserError(f'{", ".join(files)}: a binding {told}') from None
   except (TypeError, ValueError) as error:
     if not isinstance(error, UserError) and 'configurable' not in str(error):
       raise
@@ -123,22 +122,9 @@ def _parse(parse: Callable[[], object], where: str) -> None:
   """Parses; an error becomes 'file:line: what. Did you mean ...?'."""
   try:
     parse()
-  except (*NOT_FOUND, *MALFORMED) as error:
-    text = str(error)
-    if place := re.search(r'In file "(.*)", line (\d+)', text):
-      where = f'{place[1]}:{place[2]}: '
-    elif isinstance(error, SyntaxError) and not where:
-      where = f'{error.filename}:{error.lineno}: '
-    what = error.msg if isinstance(error, SyntaxError) else text
-    what = re.sub(r" from '[^']*'>", '>', what.splitlines()[0].strip())
-    line = text.splitlines()[-1].strip()
-    if line.startswith('include ') and 'Unable to open' in what:
-      what = f'{line}: no such file'
-    elif what.startswith('malformed node'):
-      what = f'{line}: not a value; strings take quotes'
-    raise UserError(
-      f'{where}{what}{suggestion(text, gin_config._REGISTRY)}'
-    ) from error
+  except NOT_READ as error:
+    told = in_one_line(error, where, gin_config._REGISTRY)
+    raise UserError(told) from error
 
 
 def _check_macros(texts: dict[str, str]) -> None:

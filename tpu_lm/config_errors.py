@@ -5,9 +5,45 @@ import importlib.util
 import inspect
 import pkgutil
 import re
+import tokenize
 from typing import Any
 
 from tpu_lm.checks import nearest
+
+# What gin raises for names it doesn't know, and for text it can't read.
+NOT_FOUND = (AttributeError, ImportError, NameError, OSError)
+MALFORMED = (SyntaxError, TypeError, ValueError, tokenize.TokenError)
+TOO_DEEP = (MemoryError, RecursionError)  # of nested brackets
+NOT_READ = (*NOT_FOUND, *MALFORMED, *TOO_DEEP)
+
+
+def in_one_line(error: Exception, where: str, registry: Any) -> str:
+  """'file:line: what. Did you mean ...?'
+
+  Args:
+    error: one of `NOT_READ`.
+    where: the file or binding, where the error does not say.
+    registry: gin's, of configurables by selector.
+  """
+  text = str(error) or type(error).__name__
+  if place := re.search(r'In file "(.*)", line (\d+)', text):
+    where = f'{place[1]}:{place[2]}: '
+  elif isinstance(error, SyntaxError) and error.filename:
+    where = f'{error.filename}:{error.lineno}: '
+  what = text.splitlines()[0]
+  if isinstance(error, SyntaxError):
+    what = str(error.msg)
+  elif isinstance(error, tokenize.TokenError):
+    what = f'{error.args[0]}, up to line {error.args[1][0]}'
+  elif isinstance(error, TOO_DEEP):
+    what = 'too deeply nested'
+  what = re.sub(r" from '[^']*'>", '>', what.splitlines()[0].strip())
+  line = text.splitlines()[-1].strip()
+  if line.startswith('include ') and 'Unable to open' in what:
+    what = f'{line}: no such file'
+  elif what.startswith('malformed node'):
+    what = f'{line}: not a value; strings take quotes'
+  return f'{where}{what}{suggestion(text, registry)}'
 
 
 def suggestion(text: str, registry: Any) -> str:
@@ -53,6 +89,8 @@ def with_scope(error: Exception) -> str:
   scope = re.search(
     r"In call to configurable '([\w.]+)'.* in scope '(.*)'", text
   )
+  if scope and scope[1] == 'macro':
+    return f'no value for the macro {scope[2]}'
   where = f' (in {scope[2]}/{scope[1]})' if scope else ''
   return f'{text.splitlines()[0].strip()}{where}'
 

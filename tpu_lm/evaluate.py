@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from tpu_lm.checks import check_counts, require
+from tpu_lm.checks import check_all, check_counts, require
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,8 +31,7 @@ class Evaluate:
   def __post_init__(self):
     counts = ('every', 'dense_every', 'dense_until', 'rows')
     check_counts('Evaluate', self, counts)
-    good = not isinstance(self.sources, str)
-    require(good, 'Evaluate.sources', self.sources, 'must be a list of names')
+    check_all('Evaluate.sources', self.sources, str, 'names of tasks')
     good = isinstance(self.final, tuple | list) and all(
       hasattr(one, 'check') and not isinstance(one, type) for one in self.final
     )

@@ -11,9 +11,10 @@ import os
 import pathlib
 from typing import Any
 
-from tpu_lm.checks import UserError
+from tpu_lm.checks import UserError, read_fields
 
 FORMAT = 2  # 1 had no rows skipped in its ledgers
+DAMAGED = 'lineage: is damaged, so put its file back or use another run_dir'
 TRUNK, ANNEALED = 'trunk', 'annealed'
 RUNNING, DONE = 'running', 'done'
 
@@ -75,15 +76,34 @@ class Lineage:
 
   @classmethod
   def from_json(cls, value: dict) -> 'Lineage':
-    """The inverse of `to_json`; UserError for a newer format."""
+    """The inverse of `to_json`; UserError for a newer format or damage."""
+    if not isinstance(value, dict):
+      raise UserError(f'{DAMAGED}: it is no object')
     if value.get('format') not in range(1, FORMAT + 1):
       raise UserError(
         f'lineage of format {value.get("format")}: this version reads up to'
         f' {FORMAT}'
       )
     fields = {k: v for k, v in value.items() if k != 'format'}
-    parent = fields['parent'] and Parent(**fields['parent'])
-    return cls(**{**fields, 'parent': parent})
+    try:
+      parent = fields['parent'] and read_fields(Parent, fields['parent'])
+      return read_fields(cls, {**fields, 'parent': parent})
+    except (KeyError, TypeError) as error:
+      raise UserError(f'{DAMAGED}: {error!r}') from error
+
+
+def read_lineage(path: pathlib.Path) -> Lineage:
+  """What a `lineage.json` holds.
+
+  Raises:
+    UserError: it is damaged.
+  """
+  try:
+    return Lineage.from_json(json.loads(path.read_text(encoding='utf-8')))
+  except UserError as error:
+    raise UserError(f'{path}: {error}') from error
+  except (RecursionError, ValueError) as error:
+    raise UserError(f'{path}: {DAMAGED}: {error}') from error
 
 
 def definition(value: Any) -> Any:

@@ -4,7 +4,14 @@ import dataclasses
 import re
 from typing import Any
 
-from tpu_lm.checks import UserError, check_counts, check_kinds, nearest, require
+from tpu_lm.checks import (
+  UserError,
+  check_all,
+  check_counts,
+  check_kinds,
+  nearest,
+  require,
+)
 from tpu_lm.data.corpus import Corpus
 from tpu_lm.data.mixing import Mixture
 from tpu_lm.evaluate import Evaluate
@@ -81,29 +88,31 @@ class Phase:
     must = f'must divide batch_size = {self.batch_size}'
     good = self.batch_size % self.micro_batches == 0
     require(good, 'Phase.micro_batches', self.micro_batches, must)
-    kinds = {'mixture': Mixture, 'evaluate': Evaluate}
-    kinds |= {'warm_start': WarmStart | None, 'guard': Guard | None}
+    kinds = {'mixture': Mixture, 'evaluate': Evaluate, 'mask_documents': bool}
+    kinds |= {'warm_start': WarmStart | None, 'parent': str | None}
+    kinds |= {'guard': Guard | None}
     check_kinds('Phase', self, kinds)
     if self.mixture.replay and self.parent is None:
       raise UserError(f'Phase {self.name!r} has no parent to replay from')
     late = [step for step in self.mixture.changes if step >= self.steps]
     must = f'must come before the end of the phase, at {self.steps}'
     require(not late, 'Mixture.changes', late, must)
-    members = {'schedule': 'make', 'optimizer': 'make', 'objective': '__call__'}
+    members = {
+      'schedule': 'annealed',
+      'optimizer': 'core',
+      'objective': '__call__',
+    }
     for key, member in members.items():
       value = getattr(self, key)
       good = hasattr(value, member) and not isinstance(value, type)
       require(good, f'Phase.{key}', value, f'must be one of {key}s/')
-    good = all(isinstance(method, Method) for method in self.methods)
-    require(good, 'Phase.methods', self.methods, 'must be of methods/')
+    check_all('Phase.methods', self.methods, Method, 'methods/')
     hint = f'is not known.{nearest(str(self.optimizer_state), POLICIES)}'
-    good = self.optimizer_state in POLICIES
+    good = self.optimizer_state in tuple(POLICIES)
     require(good, 'Phase.optimizer_state', self.optimizer_state, hint)
     names = [method.name for method in self.methods]
     good = len(set(names)) == len(names)
     require(good, 'Phase.methods', names, 'must each appear once')
-    good = type(self.mask_documents) is bool
-    require(good, 'Phase.mask_documents', self.mask_documents, 'must be a bool')
 
   @property
   def tokens_per_step(self) -> int:
@@ -158,19 +167,17 @@ class Run:
   checkpoints: Retention = Retention()
 
   def __post_init__(self):
+    check_all('Run.phases', self.phases, Phase, 'Phase(...), in gin @A/Phase()')
     object.__setattr__(self, 'phases', tuple(self.phases))
     check_counts('Run', self, ('log_every',))
     good = type(self.seed) is int and 0 <= self.seed < 2**31
     require(good, 'Run.seed', self.seed, 'must be an int in [0, 2**31)')
     good = hasattr(self.model, 'apply') and not isinstance(self.model, type)
     require(good, 'Run.model', self.model, 'must be one of models/')
-    kinds = {'corpus': Corpus, 'mesh': Mesh, 'checkpoints': Retention}
+    kinds = {'name': str, 'corpus': Corpus, 'mesh': Mesh}
+    kinds |= {'profile': Profile | None, 'checkpoints': Retention}
     check_kinds('Run', self, kinds)
     require(bool(self.phases), 'Run.phases', self.phases, 'must not be empty')
-    names: list[str] = []
-    for phase in self.phases:
-      must = 'must be Phase(...), in gin @NAME/Phase()'
-      require(isinstance(phase, Phase), 'Run.phases', phase, must)
-      if phase.name in names:
-        raise UserError(f'Run.phases: two phases are called {phase.name!r}')
-      names.append(phase.name)
+    names = [phase.name for phase in self.phases]
+    good = len(set(names)) == len(names)
+    require(good, 'Run.phases', names, 'has two phases of one name')

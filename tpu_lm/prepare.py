@@ -17,7 +17,6 @@ from tpu_lm.data.rows import open_rows
 from tpu_lm.feeding import check_rows
 from tpu_lm.optimizers.carry import carry
 from tpu_lm.phase import Phase, Run
-from tpu_lm.profiling import Profile
 from tpu_lm.stages import Stage, lay_out
 from tpu_lm.tree import Tree, count, named_paths
 
@@ -117,8 +116,6 @@ def _check_store(run: Run, phase: Phase, source: str, split: str) -> None:
 
 def _check_profile(run: Run) -> None:
   profile = run.profile
-  good = isinstance(profile, Profile | None)
-  require(good, 'Run.profile', profile, 'must be a Profile, or None')
   by_name = {phase.name: phase for phase in run.phases}
   if profile is None:
     return

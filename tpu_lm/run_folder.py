@@ -23,6 +23,7 @@ from tpu_lm.sharding import state_shardings
 from tpu_lm.tree import Tree, count, is_axes, named_paths
 
 FORMAT = 1
+DAMAGED = 'is damaged, so put it back or use another run_dir'
 SECONDS_TO_APPEAR = 60  # network disks show new files late
 
 
@@ -140,7 +141,13 @@ def _read(run_dir: pathlib.Path) -> dict | None:
   path = run_dir / 'run.json'
   if not path.is_file():
     return None
-  known = json.loads(path.read_text(encoding='utf-8'))
+  try:
+    known = json.loads(path.read_text(encoding='utf-8'))
+  except (RecursionError, ValueError) as error:
+    raise UserError(f'{path} {DAMAGED}: {error}') from error
+  told = {'run', 'model', 'seed'}
+  if not isinstance(known, dict) or not known.keys() >= told:
+    raise UserError(f'{path} {DAMAGED}: it does not say which run it is of')
   if known.get('format') != FORMAT:
     raise UserError(
       f'{path}: of format {known.get("format")}, this version reads {FORMAT}'

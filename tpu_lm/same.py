@@ -1,6 +1,5 @@
 """Whether two run folders hold the same, bit for bit."""
 
-import json
 import pathlib
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -8,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tpu_lm.checkpoint import Checkpoints
+from tpu_lm.lineage import read_lineage
 
 # Of a lineage: what depends on the run's name in the world, not on its course.
 _INCIDENTAL = ('run', 'parent')
@@ -51,7 +51,7 @@ def compare(one: pathlib.Path, other: pathlib.Path) -> Same:
     for line in _differences(*arrays):
       return Same(f'{name}, step {step}: {line}')
     compared += len(arrays[0])
-    told = [json.loads((p / 'lineage.json').read_text()) for p in places]
+    told = [read_lineage(p / 'lineage.json').to_json() for p in places]
     for key in sorted(told[0].keys() | told[1].keys()):
       values = [lineage.get(key) for lineage in told]
       if key not in _INCIDENTAL and values[0] != values[1]:

@@ -1,7 +1,6 @@
 """The tree of a run laid out: where each phase starts, and from what."""
 
 import dataclasses
-import json
 import pathlib
 from typing import Any
 
@@ -15,6 +14,7 @@ from tpu_lm.lineage import (
   Parent,
   definition,
   differences,
+  read_lineage,
   with_defaults,
   write_json,
 )
@@ -192,7 +192,7 @@ def _chosen_before(folder: pathlib.Path) -> int | None:
   path = folder / 'lineage.json'
   if not path.is_file():
     return None
-  lineage = Lineage.from_json(json.loads(path.read_text(encoding='utf-8')))
+  lineage = read_lineage(path)
   return lineage.parent.step if lineage.parent else None
 
 

@@ -27,7 +27,7 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 def check_activation(key: str, name: str) -> None:
   """UserError unless there is an activation of this name."""
   hint = f'is not known.{nearest(str(name), ACTIVATIONS)}'
-  require(name in ACTIVATIONS, key, name, hint)
+  require(name in tuple(ACTIVATIONS), key, name, hint)
 
 
 def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from tpu_lm.blocks.norms import check_norm
 from tpu_lm.blocks.parameter import normal
-from tpu_lm.checks import require
+from tpu_lm.checks import is_number, require
 from tpu_lm.shapes import BATCH, EMBED, SEQUENCE, VOCAB
 from tpu_lm.sharding import constrain
 
@@ -46,13 +47,11 @@ class Input:
   norm: Any = None
 
   def __post_init__(self):
-    good = self.scale == 'sqrt' or (
-      type(self.scale) in (int, float) and self.scale > 0
-    )
+    good = self.scale == 'sqrt' or (is_number(self.scale) and self.scale > 0)
     must = "must be a number above 0, or 'sqrt'"
     require(good, 'Input.scale', self.scale, must)
-    good = self.norm is None or hasattr(self.norm, 'make')
-    require(good, 'Input.norm', self.norm, 'must be of norms, or None')
+    if self.norm is not None:
+      check_norm('Input.norm', self.norm)
 
   def scaled(self, x_BSD: jax.Array) -> jax.Array:
     """[B, S, D] -> [B, S, D]."""

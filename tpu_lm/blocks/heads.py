@@ -9,10 +9,10 @@ from flax import nnx
 
 from tpu_lm.blocks.activations import ACTIVATIONS, check_activation
 from tpu_lm.blocks.embeddings import Embedding, token_table
-from tpu_lm.blocks.norms import Layer
+from tpu_lm.blocks.norms import Layer, check_norm
 from tpu_lm.blocks.parameter import normal, project, zeros
 from tpu_lm.blocks.reading import Reading
-from tpu_lm.checks import check_number, require
+from tpu_lm.checks import check_number, is_number, require
 from tpu_lm.shapes import EMBED, VOCAB
 
 
@@ -40,9 +40,7 @@ class Tied:
   softcap: float | None = None
 
   def __post_init__(self):
-    good = self.scale == 'rsqrt' or (
-      type(self.scale) in (int, float) and self.scale > 0
-    )
+    good = self.scale == 'rsqrt' or (is_number(self.scale) and self.scale > 0)
     must = "must be a number above 0, or 'rsqrt'"
     require(good, 'Tied.scale', self.scale, must)
     require(type(self.bias) is bool, 'Tied.bias', self.bias, 'must be a bool')
@@ -121,8 +119,7 @@ class MaskedLM:
 
   def __post_init__(self):
     check_activation('MaskedLM.activation', self.activation)
-    good = hasattr(self.norm, 'make')
-    require(good, 'MaskedLM.norm', self.norm, 'must be of norms')
+    check_norm('MaskedLM.norm', self.norm)
 
   def make(self, vocabulary: int, embed: int, rngs: nnx.Rngs) -> Head:
     """The head's own parameters."""

@@ -1,6 +1,7 @@
 """Normalisation."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -99,3 +100,9 @@ class Layer:
   def make(self, size: int, axis: str = EMBED) -> LayerNorm:
     """A norm of [..., size]."""
     return LayerNorm(size, self.epsilon, axis, self.bias)
+
+
+def check_norm(key: str, norm: Any) -> None:
+  """UserError unless `norm` is one of those above."""
+  good = isinstance(norm, RMS | Layer)
+  require(good, key, norm, 'must be of blocks/norms.py, in gin @norms.RMS()')

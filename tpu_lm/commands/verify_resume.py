@@ -78,8 +78,8 @@ def _train(
     check=False,
   )
   if done.returncode not in (0, EXIT_TRY_AGAIN):
-    last = '\n'.join(done.stdout.splitlines()[-20:])
-    raise UserError(f'{last}\n{shlex.join(command)} ended with an error')
+    print('\n'.join(done.stdout.splitlines()[-20:]), file=sys.stderr)
+    raise UserError(f'{shlex.join(command)} ended with an error')
 
 
 def _compare(whole: pathlib.Path, stopped: pathlib.Path) -> int:

@@ -90,11 +90,11 @@ def build(
   parent = open_folder(folder)
   title = f'{recipe.task}/{recipe.split}'
   waiting = f'{title}: another process is building it; waiting for that'
+  # Before anything is made, so that of a refusal nothing is left.
+  header, shards = recipe.header(), recipe.shards()
   with parent.lock(f'{recipe.split}.lock', waiting):
-    header = recipe.header()
     name = f'{recipe.split}-{header.dependencies.hash()}'
     job = Job(recipe, f'{parent.url}/{name}', header, contamination)
-    shards = recipe.shards()
     store = open_folder(job.url)
     finished = Manifest.read(store) is not None
     start = time.monotonic()

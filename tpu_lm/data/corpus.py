@@ -3,10 +3,12 @@
 import dataclasses
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-from tpu_lm.checks import check_all, require
+from tpu_lm.checks import UserError, check_all, read_fields, require
 from tpu_lm.data.build import build_store
 from tpu_lm.data.contamination import Contamination
 from tpu_lm.data.dependencies import Dependencies, Verdict, examine
@@ -55,6 +57,9 @@ class Corpus:
 
   def __post_init__(self):
     check_all('Corpus.modules', self.modules, str, 'names of modules')
+    good = all(re.fullmatch(r'\w+(\.\w+)*', name) for name in self.modules)
+    must = "must be names as in 'data_tasks.texts'"
+    require(good, 'Corpus.modules', self.modules, must)
     check_files('Corpus.files', self.files)
     dirs = self.seqio_cache_dirs
     check_all('Corpus.seqio_cache_dirs', dirs, str, 'folders')
@@ -184,10 +189,15 @@ class Corpus:
       if any(file.endswith(f'/{MANIFEST}') for file in folder.sizes()):
         return {name: 1.0}  # only tasks have stores
       return None
-    record = json.loads(content)
-    recorded = Dependencies(**record['dependencies'])
+    try:
+      record = read_fields(_Rates, json.loads(content))
+      recorded = read_fields(Dependencies, record.dependencies)
+    except (RecursionError, TypeError, ValueError):
+      raise UserError(
+        f'{folder.url}/{RATES} is damaged: delete it, and it is made again'
+      ) from None
     verdict = judge_task(recorded, {}, self.modules) or examine(recorded)
-    return record['rates'] if verdict.usable else None
+    return record.rates if verdict.usable else None
 
   def _remember(
     self, name: str, rates: Mapping[str, float], modules: tuple[str, ...]
@@ -228,6 +238,14 @@ class Corpus:
       if recorded.recipe != recipe_hash(live):
         return Verdict(False, 'the task was registered anew, otherwise')
     return verdict or examine(recorded)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Rates:
+  """What is remembered of a mixture: its tasks, and what said so."""
+
+  rates: dict[str, float]
+  dependencies: dict[str, Any]
 
 
 def _age(directory: str) -> int:

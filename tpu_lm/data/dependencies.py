@@ -18,7 +18,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
-from tpu_lm.checks import UserError
+from tpu_lm.checks import UserError, read_fields
 from tpu_lm.data.folder import Folder
 from tpu_lm.data.sources import listing
 
@@ -60,8 +60,8 @@ class Dependencies:
     """
     try:
       [content] = folder.read([FILE])
-      return cls(**json.loads(content))
-    except (FileNotFoundError, ValueError, TypeError):
+      return read_fields(cls, json.loads(content))
+    except (FileNotFoundError, RecursionError, TypeError, ValueError):
       raise UserError(
         f'{folder.url}/{FILE} is missing or damaged: delete the folder, and'
         ' it is built again'

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from tpu_lm.checks import UserError
+from tpu_lm.checks import UserError, read_fields
 from tpu_lm.data.folder import Folder
 
 FORMAT = 2
+DTYPES = ('uint8', 'uint16', 'uint32')
 MANIFEST = 'manifest.json'
 DOCUMENTS = 'documents.bin'
 
@@ -69,12 +70,25 @@ class Manifest:
       return None
     try:
       fields = json.loads(content)
-      return cls(**fields) if fields['format'] == FORMAT else None
-    except (ValueError, TypeError, KeyError):
+      if fields['format'] != FORMAT:
+        return None
+      manifest = read_fields(cls, fields)
+      manifest._check()
+      return manifest
+    except (ValueError, TypeError, KeyError, RecursionError):
       raise UserError(
         f'{folder.url}/{MANIFEST} is damaged: delete it, and the store is'
         ' built again'
       ) from None
+
+  def _check(self) -> None:
+    """Raises ValueError unless the numbers agree with each other."""
+    parts = [tokens for parts in self.pieces for tokens in parts]
+    good = min(parts, default=0) >= 0 and self.num_tokens == sum(parts)
+    good = good and 0 < self.num_documents <= self.num_tokens
+    good = good and self.vocabulary_size > 0
+    if not (good and self.dtype in DTYPES):
+      raise ValueError('numbers that do not agree')
 
   def files(self) -> dict[str, int]:
     """Every file of tokens and of loss flags, with its size in bytes."""

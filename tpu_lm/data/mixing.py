@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from tpu_lm.checks import check_number, require
+from tpu_lm.checks import check_number, is_number, require
 from tpu_lm.data.apportion import ONE, apportion
 from tpu_lm.data.noise.base import MaskNoiser, Noiser
 from tpu_lm.data.replay import Replay
@@ -131,7 +131,7 @@ class Mixture:
   replay: Replay | None = None
   max_epochs: float | Mapping[str, float] | None = None
   when_exhausted: str = 'stop'
-  noise: Noiser | Mapping[str, Noiser] | None = None
+  noise: Noiser | Mapping[str, Noiser | None] | None = None
 
   def __post_init__(self):
     _check_weights('Mixture.weights', self.weights)
@@ -158,6 +158,7 @@ class Mixture:
     key, caps = 'Mixture.max_epochs', self.max_epochs
     caps = caps if isinstance(caps, Mapping) else {'': caps}
     for name, epochs in caps.items():
+      require(isinstance(name, str), key, caps, 'must be by name of a source')
       where = f'{key}[{name!r}]' if name else key
       if epochs is not None or name:
         check_number(where, epochs, above=0)
@@ -172,6 +173,9 @@ class Mixture:
       self.noise if isinstance(self.noise, Mapping) else {'': self.noise}
     )
     for name, noiser in noisers.items():
+      good = isinstance(name, str)
+      must = 'must be by name of a source'
+      require(good, 'Mixture.noise', self.noise, must)
       require(
         noiser is None or isinstance(noiser, Noiser),
         f'Mixture.noise[{name!r}]' if name else 'Mixture.noise',
@@ -223,7 +227,7 @@ def _check_weights(key: str, weights: Any) -> None:
       "must be a name, not beginning with 'replay:'",
     )
     require(
-      type(weight) in (int, float) and 0 <= weight < math.inf,
+      is_number(weight) and weight >= 0,
       f'{key}[{name!r}]',
       weight,
       'must be a finite number >= 0',

@@ -71,6 +71,9 @@ def find_provider(
   """
   if not modules and sys.modules.get('seqio') is None:
     raise _unknown(name, modules, others)  # without the seconds of an import
+  for module in modules:  # likewise
+    if module not in sys.modules and module_file(module) is None:
+      raise UserError(f'Corpus.modules: there is no module {module!r}')
   seqio = load_seqio()
   origin = {}
   for module in modules:

@@ -94,7 +94,11 @@ class TextRows:
 
   def __init__(self, store: TokenStore, layout: Layout, seed: int, name: str):
     """Cuts a store into rows; arguments and errors as of `open_rows`."""
-    assert not store.manifest.masked, f'{name}: masked, but not whole'
+    if store.manifest.masked:
+      raise UserError(
+        f'{store.directory} is damaged: some of its tokens carry no loss, so'
+        ' its examples must be whole; delete it, and it is built again'
+      )
     if store.num_tokens < 2:
       raise UserError(
         f'{name} ({store.manifest.split}) has one token: nothing to predict'

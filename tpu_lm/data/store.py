@@ -29,6 +29,8 @@ from tpu_lm.data.manifest import (
 from tpu_lm.data.progress import say
 from tpu_lm.data.storage import open_folder
 
+LOOKED_AT = 1 << 24  # documents; more would take seconds at every start
+
 
 def find_stores(folder: str | Path, split: str) -> list[str]:
   """Finds the finished stores of a split.
@@ -120,10 +122,21 @@ class TokenStore:
     """Where each document starts, and the last one's end: i64[documents + 1].
 
     A memory map; of a remote store a copy is kept on this machine.
+
+    Raises:
+      UserError: they do not rise from 0 to the number of tokens.
     """
     size = 8 * (self.num_documents + 1)
     path = self._folder.local_copy(DOCUMENTS, size, self.fingerprint)
-    return np.asarray(np.memmap(path, '<i8', 'r'))
+    offsets = np.asarray(np.memmap(path, '<i8', 'r'))
+    looked_at = offsets if len(offsets) <= LOOKED_AT else offsets[[0, -1]]
+    good = looked_at[0] == 0 and looked_at[-1] == self.num_tokens
+    if not (good and np.all(np.diff(looked_at) > 0)):
+      raise UserError(
+        f'{self.directory}/{DOCUMENTS} is damaged: delete the folder, and it'
+        ' is built again'
+      )
+    return offsets
 
   def tokens(self, start: int, stop: int) -> np.ndarray:
     """Reads tokens start to stop - 1 as i32[stop - start]."""

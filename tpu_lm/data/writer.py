@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tpu_lm.checks import UserError
+from tpu_lm.checks import UserError, read_fields
 from tpu_lm.data.contamination import Contamination
 from tpu_lm.data.content_hash import chain, digest
 from tpu_lm.data.dependencies import Dependencies
@@ -125,8 +125,14 @@ def done_pieces(
   pieces = {}
   for name, content in zip(names, folder.read(names)):
     shard = int(name.removeprefix('piece-').removesuffix('.json'))
-    record = json.loads(content)
-    same = _sought(record['contamination']) == sought
+    try:
+      record = vars(read_fields(_Record, json.loads(content)))
+      same = _sought(record['contamination']) == sought
+    except (KeyError, RecursionError, TypeError, ValueError):
+      raise UserError(
+        f'{folder.url}/{name} is damaged: delete it, and the shard is built'
+        ' again'
+      ) from None
     if same and lengths_name(shard) in files:
       pieces[shard] = record
   return pieces
@@ -191,6 +197,21 @@ class _Piece:
       contents.clear()
     self._parts.append(self._held // self._header.dtype.itemsize)
     self._held = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class _Record:
+  """What the file of a piece holds."""
+
+  tokens: list[int]
+  documents: int
+  bytes: int
+  hash: str
+  counts: dict[str, int]
+  contamination: dict[str, dict[str, Any]]
+
+  def __post_init__(self):
+    int(self.hash, 16)
 
 
 def _check(document: np.ndarray, header: StoreHeader) -> None:

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import sacrebleu
 
-from tpu_lm.checks import UserError, require
+from tpu_lm.checks import UserError, check_counts, check_kinds
 from tpu_lm.data import packing, placing
 from tpu_lm.data.layout import ENCODER_DECODER, Layout
 from tpu_lm.data.noise.base import Pairs, Ragged
@@ -39,10 +39,8 @@ class Translation:
   length: int = 128
 
   def __post_init__(self):
-    for name in ('pairs', 'batch_size', 'length'):
-      value = getattr(self, name)
-      good = type(value) is int and value > 0
-      require(good, f'Translation.{name}', value, 'must be a positive int')
+    check_kinds('Translation', self, {'source': str})
+    check_counts('Translation', self, ('pairs', 'batch_size', 'length'))
 
   def check(self, run) -> None:
     """Raises UserError for what would end `__call__`, before any training."""

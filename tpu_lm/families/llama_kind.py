@@ -110,9 +110,9 @@ def rope(
     given = dict(given)
     base = given.pop('rope_theta', base)
     fraction = given.pop('partial_rotary_factor', fraction)
-    kinds = {given.pop(word, 'default') for word in ('rope_type', 'type')}
+    kinds = [given.pop(word, 'default') for word in ('rope_type', 'type')]
     told = 'only plain rotary positions are supported'
-    good = kinds == {'default'} and not given
+    good = kinds == ['default'] * 2 and not given
     require(good, release.key(name), release.get(name), told)
   return base, fraction
 
@@ -128,9 +128,9 @@ def windows(
     width: the window where the config has no `sliding_window`.
   """
   kinds = release.get('layer_types', default)
-  good = len(kinds) == release.size('num_hidden_layers') and all(
-    kind in (FULL, SLIDING) for kind in kinds
-  )
+  good = isinstance(kinds, list | tuple)
+  good = good and len(kinds) == release.size('num_hidden_layers')
+  good = good and all(kind in (FULL, SLIDING) for kind in kinds)
   told = f'must name each layer {FULL} or {SLIDING}'
   require(good, release.key('layer_types'), kinds, told)
   width = release.size('sliding_window', width)

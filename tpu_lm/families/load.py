@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from tpu_lm import tree
-from tpu_lm.checks import UserError, nearest
+from tpu_lm.checks import UserError, nearest, require
 from tpu_lm.families import (
   bart,
   bert,
@@ -58,12 +58,9 @@ def load(
       numbers or of the wrong shape.
   """
   model_type = config.get('model_type')
-  family = FAMILIES.get(model_type)
-  if family is None:
-    raise UserError(
-      f'model_type = {model_type!r}: is not known.'
-      f'{nearest(str(model_type), FAMILIES)}'
-    )
+  hint = f'is not known.{nearest(str(model_type), FAMILIES)}'
+  require(model_type in tuple(FAMILIES), 'model_type', model_type, hint)
+  family = FAMILIES[model_type]
   release = Release(config, _renamed(family, tensors))
   release.only('quantization_config')
   model = _changed(family.model(release), model_changes)

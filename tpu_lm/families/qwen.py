@@ -7,6 +7,7 @@ Yang et al. (2024), "Qwen2 Technical Report", section 2.2.1; Yang et al. (2025),
 from tpu_lm.blocks.attention import Attention
 from tpu_lm.blocks.feed_forward import FeedForward
 from tpu_lm.blocks.norms import RMS
+from tpu_lm.checks import require
 from tpu_lm.families import llama_kind
 from tpu_lm.families.release import Release
 from tpu_lm.families.table import Family
@@ -35,6 +36,9 @@ def _windows(release: Release) -> tuple[int, ...]:
     release.only('layer_types', full)
     return ()
   first = release.get('max_window_layers', 28)
+  good = type(first) is int and first >= 0
+  key = release.key('max_window_layers')
+  require(good, key, first, 'must be an int of at least 0')
   default = full[:first] + [llama_kind.SLIDING] * (layers - first)
   return llama_kind.windows(release, default, 4096)
 

@@ -101,7 +101,7 @@ class Release:
     """An activation, in our words."""
     value = self.get(name, default)
     hint = f'is not known.{nearest(str(value), ACTIVATIONS)}'
-    require(value in ACTIVATIONS, self.key(name), value, hint)
+    require(value in tuple(ACTIVATIONS), self.key(name), value, hint)
     return ACTIVATIONS[value]
 
   def only(self, name: str, *values: Any) -> None:

@@ -35,7 +35,9 @@ def _model(release: Release, head, projection: str) -> EncoderDecoder:
   release.only('is_decoder', False)
   kind = release.get('feed_forward_proj', projection)
   told = f'must be one of {", ".join(ACTIVATIONS)}'
-  require(kind in ACTIVATIONS, release.key('feed_forward_proj'), kind, told)
+  require(
+    kind in tuple(ACTIVATIONS), release.key('feed_forward_proj'), kind, told
+  )
   layers, count = release.size('num_layers'), release.size('num_heads')
   return EncoderDecoder(
     vocabulary=release.size('vocab_size'),
@@ -83,6 +85,7 @@ def _mt5(release: Release) -> EncoderDecoder:
   version = release.get('transformers_version', '')
   told = 'before 5 has other logits of a shared head'
   key = release.key('transformers_version')
+  require(isinstance(version, str), key, version, 'must be a string')
   require(version[:2] not in ('3.', '4.'), key, version, told)
   return _model(release, Tied(), 'gated-gelu')
 

@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from tpu_lm.checks import require
+from tpu_lm.checks import check_all, require
 from tpu_lm.state import Method
 from tpu_lm.tree import Tree, mask
 
@@ -23,8 +23,9 @@ class Freeze(Method):
   paths: tuple[str, ...] = ()
 
   def __post_init__(self):
-    good = bool(self.paths) and not isinstance(self.paths, str)
-    require(good, 'Freeze.paths', self.paths, 'must be a list of patterns')
+    check_all('Freeze.paths', self.paths, str, 'regular expressions')
+    good = len(self.paths) > 0
+    require(good, 'Freeze.paths', self.paths, 'must not be empty')
 
   def grads(self, gradients: Tree, params: Tree, slot: Tree) -> Tree:
     """Zero for frozen leaves, so that clipping does not count them."""

@@ -25,7 +25,7 @@ from tpu_lm.tree import Tree
 DTYPES = ('float32', 'bfloat16')
 # Each choice of a block, and a member that the blocks of its kind have.
 CHOICES = {
-  'norm': 'make',
+  'norm': 'epsilon',
   'positions': 'angles',
   'attention': 'query_key_norm',
   'feed_forward': 'gated',
@@ -129,7 +129,7 @@ class Transformer:
     for field, known in (('dtype', DTYPES), ('remat', REMAT_POLICIES)):
       value = getattr(self, field)
       hint = f'is not known.{nearest(str(value), known)}'
-      require(value in known, f'{name}.{field}', value, hint)
+      require(value in tuple(known), f'{name}.{field}', value, hint)
 
   def token_vectors(self, params: Tree) -> Embedding:
     """The token vectors, as a module."""

@@ -64,7 +64,9 @@ class Optimizer(abc.ABC):
       require(good, key, paths, 'must be a list of regular expressions')
     key, multipliers = self._key('multipliers'), self.multipliers
     expected = 'must be a dict of regular expressions to factors'
-    require(isinstance(multipliers, Mapping), key, multipliers, expected)
+    good = isinstance(multipliers, Mapping)
+    good = good and all(isinstance(pattern, str) for pattern in multipliers)
+    require(good, key, multipliers, expected)
     for pattern, factor in multipliers.items():
       check_number(f'{key}[{pattern!r}]', factor, least=0)
 

@@ -13,27 +13,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from tpu_lm.checks import UserError
-from tpu_lm.report.files import read_json, read_metrics
+from tpu_lm.report.bad_steps import BadStep, bad_steps
+from tpu_lm.report.files import read_json, read_lineage, read_metrics
 
 VALIDATION = 'validation/loss/'
 REPLAY = 'replay:'
-
-
-@dataclasses.dataclass(frozen=True)
-class BadStep:
-  """A step from which nothing was kept.
-
-  Attributes:
-    step: along the lineage.
-    why: as a line.
-    back_to: step that the phase was rolled back to, or None.
-    rows: that were read for nothing, of all sources.
-  """
-
-  step: int
-  why: str
-  back_to: int | None
-  rows: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +83,7 @@ class Phase:
 
   def noise(self, source: str) -> Any:
     """The noise that it was evaluated with on a source, as configured."""
-    noise = self.definition.get('mixture', {}).get('noise')
+    noise = (self.definition.get('mixture') or {}).get('noise')
     if isinstance(noise, dict) and not isinstance(noise.get('class'), str):
       return noise.get(source)
     return noise
@@ -155,9 +139,9 @@ def read_run(run_dir: str | pathlib.Path) -> RunRecord:
   notes: list[str] = []
   lineages = {}
   for path in sorted(directory.glob('phases/*/lineage.json')):
-    lineage = read_json(path, notes)
+    lineage = read_lineage(path, notes)
     if lineage:
-      lineages[lineage.get('phase', path.parent.name)] = lineage
+      lineages[lineage.get('phase') or path.parent.name] = lineage
   if not lineages:
     raise UserError(f'{directory} is not a run folder: it has no phases')
   metrics, tokens = read_metrics(directory / 'metrics.jsonl', notes)
@@ -205,14 +189,15 @@ def _walk(phases: dict[str, Phase], parent: str | None) -> Iterator[Phase]:
 def _phase(name, lineages, metrics, tokens, timings, evaluated, notes) -> Phase:
   """One phase from its lineage and what was logged of it."""
   lineage = lineages[name]
-  parent = lineage.get('parent')
+  parent = lineage.get('parent') or {}
   inside = origin = None
-  if parent and not parent.get('path') and parent['phase'] in lineages:
-    inside = parent['phase']
+  above, step = parent.get('phase'), parent.get('step') or 0
+  if not parent.get('path') and above in lineages:
+    inside = above
   elif parent:
-    origin = f'{parent["phase"]} at step {parent["step"]:,}'
+    origin = f'{above} at step {step:,}'
     if not parent.get('path'):
-      notes.append(f'{name}: its parent {parent["phase"]} is not in the folder')
+      notes.append(f'{name}: its parent {above} is not in the folder')
   for metric, series in metrics.items():
     skipped = [step for step, v in series.items() if not math.isfinite(v)]
     if skipped:
@@ -238,10 +223,12 @@ def _phase(name, lineages, metrics, tokens, timings, evaluated, notes) -> Phase:
     kind=lineage.get('kind') or 'annealed',
     done=done,
     start_step=start_step,
-    end_step=lineage['end_step'] if done else max(heard, start_step),
+    end_step=(lineage.get('end_step') or heard)
+    if done
+    else max(heard, start_step),
     start_tokens=start_tokens,
     end_tokens=(
-      lineage['end_tokens']
+      lineage.get('end_tokens') or start_tokens
       if done
       else max(tokens.values(), default=start_tokens)
     ),
@@ -254,15 +241,8 @@ def _phase(name, lineages, metrics, tokens, timings, evaluated, notes) -> Phase:
     tokens_per_second=_median(timings.get('tokens_per_second', {})),
     goodput=_last(timings.get('goodput', {})),
     utilisation=_median(timings.get('utilisation', {})),
-    bad_steps=tuple(_bad_steps(name, lineage)),
+    bad_steps=tuple(bad_steps(name, lineage)),
   )
-
-
-def _bad_steps(name: str, lineage: dict) -> Iterator[BadStep]:
-  for one in (lineage.get('ledger') or {}).get('skipped') or ():
-    if one['phase'] == name:
-      rows = sum(stop - start for start, stop in one['rows'].values())
-      yield BadStep(one['step'], one['why'], one['back_to'], rows)
 
 
 def _median(series: dict[int, float]) -> float | None:

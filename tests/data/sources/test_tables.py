@@ -1,5 +1,7 @@
 """CSV, Parquet and Arrow: rows that are odd or broken."""
 
+import struct
+
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -81,6 +83,18 @@ def test_bytes_that_are_not_utf8(kind, tmp_path):
     records, told = read(write(table, tmp_path / f'a.{kind}'))
     assert records == [{'text': 'one'}, {'text': 'three'}]
     assert told == ['row 2: not UTF-8 at byte 0']
+
+
+def test_arrow_places_outside_of_the_file_are_damage(tmp_path):
+  path = write(
+    pyarrow.table({'text': ['abc', 'de', 'f']}), tmp_path / 'a.arrow'
+  )
+  right = struct.pack('<4i', 0, 3, 5, 6)
+  wrong = struct.pack('<4i', 0, 1 << 30, 5, 6)
+  assert path.read_bytes().count(right) == 1
+  path.write_bytes(path.read_bytes().replace(right, wrong))
+  with pytest.raises(UserError, match=r'a\.arrow: damaged: .*offset'):
+    made.read(made.files(path, on_error='fail'))
 
 
 @pytest.mark.parametrize('compression', [None, 'zstd'])

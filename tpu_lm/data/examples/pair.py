@@ -29,11 +29,14 @@ class Pair:
   masked: ClassVar[bool] = True
 
   def __post_init__(self):
-    check_field('Pair.inputs', self.inputs)
-    check_field('Pair.targets', self.targets)
+    owner = type(self).__name__
+    for name in ('inputs', 'targets'):
+      check_field(f'{owner}.{name}', getattr(self, name))
     for name in ('prefix', 'separator'):
       value = getattr(self, name)
-      require(isinstance(value, str), f'Pair.{name}', value, 'must be a string')
+      require(
+        isinstance(value, str), f'{owner}.{name}', value, 'must be a string'
+      )
 
   @property
   def fields(self) -> tuple[str, ...]:

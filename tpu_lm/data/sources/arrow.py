@@ -8,7 +8,11 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from tpu_lm.data.sources.arrow_rows import rows_of, select_columns
+from tpu_lm.data.sources.arrow_rows import (
+  check_places,
+  rows_of,
+  select_columns,
+)
 from tpu_lm.data.sources.listing import is_url, open_binary
 from tpu_lm.data.sources.parts import Bad, Damaged, Part, Place, cut
 
@@ -44,6 +48,7 @@ def read(
         return
       if number >= part.start:
         chosen = batch.select(columns)
+        check_places(chosen)
         for start in range(0, batch.num_rows, _ROWS):
           few = chosen.slice(start, _ROWS)
           yield from rows_of(few, part.path, row + start, fields, bad)

@@ -14,6 +14,21 @@ def select_columns(names: list[str], fields: tuple[str, ...]) -> list[str]:
   return [name for name in names if name in fields] or names
 
 
+def check_places(batch: Any) -> None:
+  """Raises pyarrow.ArrowInvalid where values would lie outside of a batch.
+
+  Arrow would read there all the same. Bytes that are not UTF-8 pass: `rows_of`
+  tells of them.
+  """
+  import pyarrow
+
+  try:
+    batch.validate(full=True)
+  except pyarrow.ArrowInvalid as error:
+    if 'UTF8' not in str(error):
+      raise
+
+
 def rows_of(
   batch: Any, path: str, first: int, fields: tuple[str, ...], bad: Bad
 ) -> Iterator[tuple[Place, dict[str, Any]]]:
@@ -34,7 +49,9 @@ def rows_of(
     place = Place(path, 'row', first + index + 1)
     try:
       if records is None:
-        (record,) = batch.slice(index, 1).to_pylist()
+        one = batch.slice(index, 1)
+        check_places(one)
+        (record,) = one.to_pylist()
       else:
         record = records[index]
       for field in fields:

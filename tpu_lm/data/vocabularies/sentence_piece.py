@@ -123,9 +123,11 @@ def _load(path: str, stamp: tuple[int, int] | None) -> _Model:
   processor = sentencepiece.SentencePieceProcessor()
   try:
     model = sentencepiece_model_pb2.ModelProto.FromString(data)
+    if not all(isinstance(piece.piece, str) for piece in model.pieces):
+      raise DecodeError('a piece is not UTF-8')
     _keep_out_of_texts(model)
     processor.LoadFromSerializedProto(model.SerializeToString())
-  except (DecodeError, RuntimeError) as error:
+  except (DecodeError, RuntimeError, UnicodeDecodeError) as error:
     raise UserError(f'{KEY} = {path!r}: no SentencePiece model') from error
   trainer = model.trainer_spec
   return _Model(

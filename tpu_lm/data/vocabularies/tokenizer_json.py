@@ -8,6 +8,7 @@ import json
 import os
 import re
 import secrets
+import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from tpu_lm.data.vocabularies import model_file
 
 KEY = 'TokenizerJson.path'
 GZIP = b'\x1f\x8b'
+NO_JSON = gzip.BadGzipFile, zlib.error, EOFError, RecursionError, ValueError
 # No tokenizer has pieces for these: they show what unknown text becomes.
 RARE = '\U0010fffd\ue000'
 LONG = 1_000_000  # characters; the library takes some 100 bytes for each
@@ -121,7 +123,7 @@ def _load(path: str, end_token: str, stamp: tuple[int, int] | None) -> _Model:
   try:
     data = gzip.decompress(data) if data.startswith(GZIP) else data
     definition = json.loads(data)
-  except (gzip.BadGzipFile, EOFError, ValueError) as error:
+  except NO_JSON as error:
     raise UserError(f'{KEY} = {path!r}: no JSON: {error}') from error
   ids = _ids(path, definition)
   if end_token not in ids:
@@ -134,14 +136,22 @@ def _load(path: str, end_token: str, stamp: tuple[int, int] | None) -> _Model:
     tokenizer = tokenizers.Tokenizer.from_str(
       json.dumps(_harmless(definition, end_token), ensure_ascii=False)
     )
-  except Exception as error:
-    if type(error) is not Exception:  # the library's own have no other class
+    unknown = tokenizer.encode(RARE, add_special_tokens=False).ids
+  except UnicodeEncodeError as error:
+    raise UserError(
+      f'{KEY} = {path!r}: holds half of a surrogate pair, which is no text'
+    ) from error
+  except BaseException as error:
+    # The library's own have no other class; where its Rust code panics they
+    # are no Exception, and their class can't be imported.
+    panic = type(error).__name__ == 'PanicException'
+    if type(error) is not Exception and not panic:
       raise
     raise UserError(
       f'{KEY} = {path!r}: tokenizers {tokenizers.__version__} can not read it:'
       f' {error}'
     ) from error
-  if ids[end_token] in tokenizer.encode(RARE, add_special_tokens=False).ids:
+  if ids[end_token] in unknown:
     raise UserError(
       f'TokenizerJson.end_token = {end_token!r}: {path} uses it for unknown'
       ' characters as well, which would end documents. Choose another token'
@@ -162,10 +172,10 @@ def _ids(path: str, definition: Any) -> dict[str, int]:
     if isinstance(vocabulary, list):  # of a unigram model: [name, score]
       vocabulary = {name: i for i, (name, _) in enumerate(vocabulary)}
     added = definition.setdefault('added_tokens', [])
-    return {
-      **vocabulary,
-      **{token['content']: token['id'] for token in added},
-    }
+    ids = {**vocabulary, **{token['content']: token['id'] for token in added}}
+    if not all(type(a) is str and type(b) is int for a, b in ids.items()):
+      raise TypeError('a token is no text, or its number no int')
+    return ids
   except (KeyError, TypeError, ValueError, AttributeError) as error:
     raise UserError(f'{KEY} = {path!r}: no tokenizer.json') from error
 
