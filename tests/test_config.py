@@ -114,6 +114,12 @@ def test_bindings_override(tmp_path):
   assert {phase.batch_size for phase in loaded.run.phases} == {32}
 
 
+def test_a_guard_beside_a_run():
+  run = config.load([QUICKSTART, str(CONFIGS / 'guard.gin')]).run
+  assert {phase.guard.not_finite for phase in run.phases} == {'roll_back'}
+  assert {phase.guard.spike for phase in run.phases} == {'skip'}
+
+
 def test_operative_config_round_trips(tmp_path):
   loaded = config.load([QUICKSTART], ['Run.seed=7'])
   again = tmp_path / 'again.gin'

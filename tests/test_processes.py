@@ -160,6 +160,21 @@ def test_four_are_stopped_and_two_go_on(stores, alone, tmp_path):
   check_same(run_dir, alone)
 
 
+@pytest.mark.slow
+def test_two_skip_the_steps_that_one_skips(stores, tmp_path):
+  """Half of the steps are called spikes."""
+  more = (*MESH, '--gin_file=gin_configs/guard.gin')
+  more += ('--gin.Guard.window=4', '--gin.Guard.threshold=1e-3')
+  more += ('--gin.Infinite.peak=1e-6', '--gin.Infinite.constant=5e-7')
+  for count in (1, 2):
+    run_dir = tmp_path / str(count)
+    start(count, arguments(stores, run_dir, *more)).finish()
+  check_same(tmp_path / '2', tmp_path / '1')
+  lineage = json.loads((tmp_path / '2/phases/next/lineage.json').read_text())
+  skipped = lineage['ledger']['skipped']
+  assert {one['phase'] for one in skipped} == {'base', 'next'}
+
+
 def test_a_mistake_of_one_ends_all(stores, tmp_path):
   run_dir = tmp_path / 'run'
   own = ['--gin.Phase.batch_size=7']

@@ -1,4 +1,5 @@
 import concurrent.futures
+import errno
 import fcntl
 import os
 import queue
@@ -212,3 +213,50 @@ def test_a_disk_needs_no_tensorstore(tmp_path):
   )
   env = {**os.environ, 'PYTHONPATH': os.pathsep.join(['.', *sys.path])}
   subprocess.run([sys.executable, '-c', code], check=True, env=env)
+
+
+class Flaky:
+  """Reads that fail at first, as of a disk that is elsewhere."""
+
+  def __init__(self, monkeypatch, failures, number=errno.EIO):
+    self.left, self.waited = failures, []
+    pread = os.pread
+
+    def read(*arguments):
+      if self.left:
+        self.left -= 1
+        raise OSError(number, os.strerror(number))
+      return pread(*arguments)
+
+    monkeypatch.setattr(os, 'pread', read)
+    monkeypatch.setattr('time.sleep', self.waited.append)
+
+
+@pytest.mark.parametrize('number', [errno.EIO, errno.ESTALE, errno.ETIMEDOUT])
+def test_reading_is_tried_again(tmp_path, monkeypatch, number):
+  folder = open_folder(str(tmp_path))
+  folder.write('a.bin', b'0123456789')
+  flaky = Flaky(monkeypatch, 2, number)
+  assert folder.read_ranges([('a.bin', 2, 5)]) == [b'234']
+  assert flaky.waited == [0.5, 2.0]
+
+
+def test_reading_that_goes_on_failing_is_told(tmp_path, monkeypatch):
+  folder = open_folder(str(tmp_path))
+  folder.write('a.bin', b'0123456789')
+  flaky = Flaky(monkeypatch, 99)
+  with pytest.raises(UserError, match=r'a.bin can not be read: .*Errno 5'):
+    folder.read_ranges([('a.bin', 2, 5)])
+  assert flaky.waited == [0.5, 2.0, 5.0]
+
+
+def test_what_is_missing_or_short_is_told_at_once(tmp_path, monkeypatch):
+  folder = open_folder(str(tmp_path))
+  folder.write('a.bin', b'0123456789')
+  waited = []
+  monkeypatch.setattr('time.sleep', waited.append)
+  with pytest.raises(FileNotFoundError):
+    folder.read(['b.bin'])
+  with pytest.raises(OSError, match='shorter than 20 bytes'):
+    folder.read_ranges([('a.bin', 2, 20)])
+  assert waited == []
