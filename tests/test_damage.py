@@ -202,6 +202,19 @@ def test_the_run_falls_back(stopped, tmp_path, capsys, part):
   assert compare(whole, folder).difference is None
 
 
+def test_a_checkpoint_without_its_commit_is_left_out(stopped, tmp_path, capsys):
+  run, whole, before = stopped
+  folder = tmp_path / 'run'
+  shutil.copytree(before, folder)
+  saves = folder / 'phases/base/checkpoints'
+  (saves / '10' / COMMITTED).unlink()
+  train(run, folder, 'the configuration')
+  assert (
+    f'checkpoints/10 is left out: its {COMMITTED}' in capsys.readouterr().err
+  )
+  assert compare(whole, folder).difference is None
+
+
 @pytest.mark.usefixtures('hurried')
 def test_from_the_beginning_where_none_is_left(stopped, tmp_path, capsys):
   run, whole, before = stopped

@@ -156,11 +156,11 @@ def test_sigterm_saves_in_time_while_a_second_process_is_refused(
 @pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGSTOP])
 def test_who_dies_or_hangs_ends_the_others(stores, tmp_path, victim, number):
   """SIGSTOP is a machine that froze: its connections stay."""
-  run_dir = tmp_path / 'run'
-  mesh = (*processes.MESH, '--gin.STEPS=20000', '--gin.Phase.save_every=9999')
-  arguments = processes.arguments(stores, run_dir, *mesh)
-  team = processes.start(2, arguments).processes
-  wait_for(run_dir, '"step": 12,', team[0])
+  runs = tmp_path / 'run', tmp_path / 'whole'
+  mesh = (*processes.MESH, '--gin.STEPS=300', '--gin.Phase.save_every=40')
+  run, whole = (processes.arguments(stores, path, *mesh) for path in runs)
+  team = processes.start(2, run).processes
+  wait_for(runs[0], '"step": 60,', team[0])
   team[victim].send_signal(number)
   try:
     team[1 - victim].communicate(timeout=SECONDS_TO_NOTICE + 20)
@@ -169,6 +169,9 @@ def test_who_dies_or_hangs_ends_the_others(stores, tmp_path, victim, number):
     for process in team:
       process.kill()
       process.communicate()
+  processes.start(2, run).finish()
+  processes.start(2, whole).finish()
+  assert compare(*runs).difference is None
 
 
 @pytest.mark.slow

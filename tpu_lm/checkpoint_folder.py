@@ -2,6 +2,7 @@
 
 import pathlib
 import shutil
+import sys
 
 from tpu_lm.checks import UserError
 from tpu_lm.processes import gather, primary
@@ -49,6 +50,10 @@ class CheckpointFolder:
     for pattern in ('*.orbax-checkpoint-tmp*', '.deleting-*'):
       for leftover in self.directory.glob(pattern):
         shutil.rmtree(leftover)
+    for path in sorted(self.directory.glob('[0-9]*')):
+      if path.name.isdigit() and not (path / COMMITTED).is_file():
+        line = f'{path} is left out: its {COMMITTED} is missing'
+        print(line, file=sys.stderr)
 
   def pin(self, step: int, pinned: bool = True) -> None:
     """Keeps a checkpoint whatever the retention says, or no longer."""
