@@ -229,6 +229,24 @@ def test_from_the_beginning_where_none_is_left(stopped, tmp_path, capsys):
 
 
 @pytest.mark.usefixtures('hurried')
+def test_the_damage_of_another_branch_is_its_own_affair(stopped, tmp_path):
+  run, whole, _ = stopped
+  folder = tmp_path / 'run'
+  shutil.copytree(whole, folder)
+  base, child = run.phases
+  hurt(folder / 'phases/next/checkpoints/24', 'record')
+  branch = dataclasses.replace(child, name='other')
+  train(dataclasses.replace(run, phases=(base, branch)), folder, 'the config')
+  train(run, folder, 'the configuration')  # falls back, now that it is its turn
+  assert (folder / 'phases/next/checkpoints/24.damaged').is_dir()
+  shutil.rmtree(folder / 'phases/other')
+  left = (folder / 'metrics.jsonl').read_text().splitlines(keepends=True)
+  kept = [line for line in left if '"phase": "other"' not in line]
+  (folder / 'metrics.jsonl').write_text(''.join(kept))
+  assert compare(whole, folder).difference is None
+
+
+@pytest.mark.usefixtures('hurried')
 @pytest.mark.parametrize('part', ['record', 'a flipped byte'])
 def test_it_stops_if_told_to(stopped, tmp_path, part):
   run, _, before = stopped

@@ -1,10 +1,12 @@
 """The tree of a run laid out: where each phase starts, and from what."""
 
+import contextlib
 import dataclasses
 import pathlib
 from typing import Any
 
 from tpu_lm.checkpoint import Checkpoints
+from tpu_lm.checkpoint_folder import Damaged
 from tpu_lm.checks import UserError, nearest
 from tpu_lm.data.ledger import REPLAY
 from tpu_lm.data.weights import describe as weights_in_words
@@ -115,10 +117,18 @@ def vouched_steps(run_dir: pathlib.Path) -> dict[str, int]:
   """The step of the newest checkpoint of every phase in a run folder.
 
   Of phases that are not configured now as well: a branch may be trained into
-  the folder by a file that names it alone.
+  the folder by a file that names it alone. Damaged ones vouch for nothing: when
+  their phase goes on, it does from the one before.
   """
-  lineages = map(newest_lineage, run_dir.glob('phases/*'))
-  return {found.phase: found.end_step for found in lineages if found}
+  found = {}
+  for folder in run_dir.glob('phases/*'):
+    checkpoints = Checkpoints(folder / 'checkpoints')
+    for step in reversed(checkpoints.steps()):
+      with contextlib.suppress(Damaged):
+        lineage = _lineage(checkpoints, step)
+        found[lineage.phase] = lineage.end_step
+        break
+  return found
 
 
 def write_lineage(stage: Stage, lineage: Lineage) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies
 
 from tpu_lm.checks import UserError
 
-MANY = 2000
+MANY = 500
 ODD = (
   b'\0',
   b'\xff',

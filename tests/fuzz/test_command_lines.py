@@ -26,9 +26,11 @@ LINES = (
   ('cache', *FILES, '--split=train', '--processes=1'),
   ('tokenizer', 'train', *FILES, '--output=x.model', '--size=300'),
   ('report', 'folder'),
+  ('checkpoints', 'folder', '--verify', '--pin=base/12'),
 )
 CHECKS = ('--dry_run', 'plan')
 COMMANDS = ('train', 'plan', 'report', 'verify-resume', 'data', 'cache')
+COMMANDS += ('checkpoints',)
 OPTIONS = (
   '--gin_file',
   '--gin.Run.seed',
@@ -40,6 +42,9 @@ OPTIONS = (
   '--stop_after',
   '--steps',
   '--keep',
+  '--verify',
+  '--pin',
+  '--unpin',
   '--topology',
   '--slices',
   '--phase',
