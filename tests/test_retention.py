@@ -27,13 +27,20 @@ METRICS = {step: {'validation/loss/a': loss} for step, loss in LOSSES.items()}
   ],
 )
 def test_policies(fields, kept):
-  dropped = Retention(**fields).dropped(STEPS, METRICS)
+  dropped = Retention(**fields).dropped(STEPS, STEPS, METRICS)
   assert [step for step in STEPS if step not in dropped] == kept
 
 
 def test_the_newest_is_always_kept():
-  assert Retention(last=1).dropped([7], {}) == []
-  assert Retention().dropped([], {}) == []
+  assert Retention(last=1).dropped([7], [7], {}) == []
+  assert Retention().dropped([], [], {}) == []
+
+
+def test_those_of_stops_take_no_place():
+  keep = Retention(last=2)
+  assert keep.dropped([10, 13], [10], {}) == []
+  assert keep.dropped([10, 13, 20], [10, 20], {}) == [13]
+  assert keep.dropped([10, 20, 21], [10, 20], {}) == []
 
 
 def save(checkpoints, step, metrics):

@@ -43,11 +43,18 @@ class Checkpoints(CheckpointFolder):
   Args:
     directory: made at the first save.
     keep: which of them to keep; None: the two newest.
+    regular: which steps every course of the run saves; None: all.
   """
 
-  def __init__(self, directory: pathlib.Path, keep: Retention | None = None):
+  def __init__(
+    self,
+    directory: pathlib.Path,
+    keep: Retention | None = None,
+    regular: Callable[[int], bool] | None = None,
+  ):
     super().__init__(directory)
     self.keep = keep or Retention()
+    self._regular = regular
     self._saving = None
 
   def save(self, state: TrainState, content: dict) -> None:
@@ -254,7 +261,8 @@ class Checkpoints(CheckpointFolder):
     for step in steps if self.keep.best else ():
       with contextlib.suppress(Damaged):
         metrics[step] = self.record(step).get('metrics', {})
-    for step in self.keep.dropped(steps, metrics):
+    regular = list(filter(self._regular or (lambda step: True), steps))
+    for step in self.keep.dropped(steps, regular, metrics):
       if step not in self.pinned():
         self.delete(step)
 

@@ -115,7 +115,8 @@ class _Training:
   def __init__(self, shared: _Shared, stage: Stage):
     self.run, self.stage, self.phase = shared.run, stage, stage.phase
     self.log, self.shared = shared.log, shared
-    self.checkpoints = Checkpoints(stage.saves, self.run.checkpoints)
+    keep = self.run.checkpoints
+    self.checkpoints = Checkpoints(stage.saves, keep, stage.saves_at)
     self.builder = None
     self.window = Window(self.run.profile, stage.phase.name, self.log.run_dir)
 

@@ -17,7 +17,7 @@ class Retention:
   (`tpu-lm checkpoints --pin`). It may be changed in the middle of a run.
 
   Attributes:
-    last: how many of the newest are kept.
+    last: how many of the newest are kept, beside those of stops.
     every: a checkpoint whose step along the lineage is a multiple is kept for
       ever, if `Phase.save_every` makes one; None: none is.
     best: name of a value of the evaluations, such as 'validation/loss/prose'.
@@ -47,16 +47,22 @@ class Retention:
     require(good, 'Retention.when_damaged', self.when_damaged, must)
 
   def dropped(
-    self, steps: Sequence[int], metrics: Mapping[int, Mapping[str, float]]
+    self,
+    steps: Sequence[int],
+    regular: Sequence[int],
+    metrics: Mapping[int, Mapping[str, float]],
   ) -> list[int]:
     """Which of the checkpoints to delete.
 
     Args:
       steps: of all checkpoints, ascending.
+      regular: those of them that every course of the run has. Where it was
+        stopped it has others too; they take no regular one's place, so that
+        what a guard can roll back to does not depend on stops.
       metrics: what was measured at them, by step and name, as far as it is
         known.
     """
-    kept = set(steps[-self.last :])
+    kept = {*steps[-1:], *regular[-self.last :]}
     if self.every is not None:
       kept |= {step for step in steps if step % self.every == 0}
     if self.best is not None:

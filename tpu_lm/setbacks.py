@@ -105,9 +105,12 @@ def overcome(
 def _place_to_go_back_to(
   stage: Stage, latest: int, entry: Ledger
 ) -> tuple[int, Ledger]:
-  """A step that the phase can go back to, and the ledger there."""
+  """A step that the phase can go back to, and the ledger there.
+
+  Not one at which it was stopped: without the stop there would be none.
+  """
   checkpoints = Checkpoints(stage.saves)
-  steps = checkpoints.steps()
+  steps = list(filter(stage.saves_at, checkpoints.steps()))
   if not steps:
     return stage.start_step, entry
   step = max((step for step in steps if step <= latest), default=steps[0])

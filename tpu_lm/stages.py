@@ -56,6 +56,11 @@ class Stage:
     """The folder of its checkpoints."""
     return self.folder / 'checkpoints'
 
+  def saves_at(self, step: int) -> bool:
+    """Whether it is saved at a step of the lineage, if nothing stops it."""
+    regular = (step - self.start_step) % self.phase.save_every == 0
+    return regular or step == self.end_step
+
   @property
   def start_step(self) -> int:
     """Steps along the lineage before it."""
