@@ -147,6 +147,16 @@ def test_a_disk_that_does_not_read_is_not_damage(one, monkeypatch):
   assert not isinstance(told.value, Damaged)
 
 
+def test_a_timeout_is_not_damage(one, monkeypatch):
+  def late(*_):
+    raise TimeoutError('the others did not come')
+
+  monkeypatch.setattr(ocp, 'load_checkpointables', late)
+  monkeypatch.setattr('time.sleep', lambda _: None)
+  with pytest.raises(TimeoutError):
+    one[0].arrays(4)
+
+
 # Runs.
 
 
@@ -216,15 +226,18 @@ def test_a_checkpoint_without_its_commit_is_left_out(stopped, tmp_path, capsys):
 
 
 @pytest.mark.usefixtures('hurried')
-def test_from_the_beginning_where_none_is_left(stopped, tmp_path, capsys):
+def test_it_stops_where_none_is_left(stopped, tmp_path):
+  """Nobody wants weeks of training begun again without a word."""
   run, whole, before = stopped
   folder = tmp_path / 'run'
   shutil.copytree(before, folder)
   saves = folder / 'phases/base/checkpoints'
   for step in (5, 10):
     hurt(saves / str(step), 'a cut file')
+  with pytest.raises(UserError, match=r'damaged.*no other is left.*delete'):
+    train(run, folder, 'the configuration')
+  shutil.rmtree(saves)
   train(run, folder, 'the configuration')
-  assert "going on from the phase's beginning" in capsys.readouterr().err
   assert compare(whole, folder).difference is None
 
 

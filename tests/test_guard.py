@@ -11,7 +11,7 @@ import pytest
 from tests import spiky, tiny
 from tpu_lm.checkpoint import Checkpoints
 from tpu_lm.checks import UserError
-from tpu_lm.data.ledger import Ledger
+from tpu_lm.data.ledger import Ledger, Skipped
 from tpu_lm.data.pool import Pool
 from tpu_lm.guard import Guard
 from tpu_lm.interrupt import Interrupted
@@ -173,6 +173,50 @@ def test_not_too_many_where_they_are_far_apart(stores, tmp_path):
   run = dataclasses.replace(run, phases=run.phases[:1])
   train(run, tmp_path, 'the configuration')
   assert [one.step for one in ledger_of(tmp_path).skipped] == [11, 17, 23]
+
+
+def test_a_guard_may_be_given_to_a_run_that_stopped(stores, tmp_path):
+  """And changed, and taken away; where it is new it begins to watch."""
+  run = spiky.run(stores, None, [BAD], 'nan')
+  run = dataclasses.replace(run, phases=run.phases[:1])
+
+  def guarded(guard):
+    phases = [dataclasses.replace(phase, guard=guard) for phase in run.phases]
+    return dataclasses.replace(run, phases=phases)
+
+  with pytest.raises(Stopped, match='gradient_norm is nan at step 11'):
+    train(run, tmp_path, 'the configuration')
+  with pytest.raises(Interrupted, match='step 13'):
+    skipping = guarded(Guard(not_finite='skip'))
+    train(skipping, tmp_path, 'the configuration', stop_after=3)
+  with pytest.raises(Interrupted, match='step 15'):
+    other = guarded(Guard(not_finite='skip', window=7))
+    train(other, tmp_path, 'the configuration', stop_after=2)
+  train(run, tmp_path, 'the configuration')
+  assert [one.step for one in ledger_of(tmp_path).skipped] == [11]
+
+
+def test_a_pin_does_not_pass_on(stores, tmp_path):
+  """Rolled back past a pinned checkpoint, another takes its name."""
+  guard = Guard(not_finite='roll_back', back=3)
+  run = spiky.run(stores, guard, [BAD], 'nan')
+  run = dataclasses.replace(run, phases=run.phases[:1])
+  with pytest.raises(Interrupted):
+    train(run, tmp_path, 'the configuration', stop_after=10)
+  checkpoints = Checkpoints(tmp_path / 'phases/base/checkpoints')
+  checkpoints.pin(10)
+  train(run, tmp_path, 'the configuration')
+  assert checkpoints.pinned() == []
+
+
+def test_rows_of_a_store_that_changed_are_counted_from_0():
+  before = Ledger(rows={'a@16': 500}, stores={'a': 'old'})
+  after = Ledger(rows={'a@16': 4}, stores={'a': 'new'})
+  spoilt = Skipped.between(before, after, 'base', 1, None, 'why')
+  assert spoilt.rows == {'a@16': (0, 4)} and spoilt.stores == {'a': 'new'}
+  later = dataclasses.replace(after, rows={'a@16': 8})
+  spoilt = Skipped.between(after, later, 'base', 2, None, 'why')
+  assert spoilt.rows == {'a@16': (4, 8)}
 
 
 def test_spikes_are_no_concern_by_default(stores, tmp_path):

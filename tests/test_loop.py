@@ -1,8 +1,10 @@
 """Runs as trees of phases: what each begins with, and what it leaves."""
 
 import dataclasses
+import gc
 import json
 import os
+import shutil
 import signal
 
 import jax
@@ -11,7 +13,7 @@ import pytest
 
 from tests import tiny
 from tests.data.helpers import tiny_corpus
-from tpu_lm import loop
+from tpu_lm import entry, loop
 from tpu_lm.checkpoint import Checkpoints
 from tpu_lm.checks import UserError
 from tpu_lm.data.mixing import Mixture
@@ -316,6 +318,35 @@ def test_a_loss_that_is_not_finite_stops_and_saves_nothing(tmp_path):
     assert np.all(
       np.isfinite(saved_params(tmp_path / 'run', 'base')['embedding']['table'])
     ), step
+
+
+def test_what_kills_left_of_a_phase_that_is_done_goes(finished, tmp_path):
+  run, run_dir = finished
+  folder = tmp_path / 'run'
+  shutil.copytree(run_dir, folder)
+  saves = folder / 'phases/base/checkpoints'
+  shutil.copytree(saves / '12', saves / '.deleting-5')
+  shutil.copytree(saves / '12', saves / '5')  # killed before it was pruned
+  train(run, folder, 'the configuration')
+  assert sorted(path.name for path in saves.iterdir()) == ['10', '12']
+
+
+def test_a_phase_leaves_nothing_in_memory(tmp_path, monkeypatch):
+  held, make = [], entry.make_state
+
+  def make_and_count(*arguments):
+    held.append(sum(array.nbytes for array in jax.live_arrays()))
+    return make(*arguments)
+
+  monkeypatch.setattr(entry, 'make_state', make_and_count)
+  before = sum(array.nbytes for array in jax.live_arrays())
+  gc.disable()
+  try:
+    train(tiny.tree_run(tmp_path / 'stores'), tmp_path / 'run')
+  finally:
+    gc.enable()
+  assert len(held) == 3
+  assert max(held) - before < 50_000  # a state has 330 kB
 
 
 def test_it_stops_after_so_many_steps_and_on_signals_before(tmp_path):

@@ -1,10 +1,14 @@
 """Which checkpoints are kept."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import pytest
 
+from tests import tiny
 from tpu_lm.checkpoint import Checkpoints
 from tpu_lm.checks import UserError
+from tpu_lm.prepare import prepare
 from tpu_lm.retention import Retention
 from tpu_lm.state import TrainState
 
@@ -64,6 +68,17 @@ def test_on_the_disk(tmp_path):
   save(checkpoints, 60, {})
   assert checkpoints.steps() == [20, 30, 60]
   assert checkpoints.pinned() == []
+
+
+def test_a_metric_that_is_not_measured(tmp_path, capsys):
+  run = tiny.tree_run(tmp_path / 'stores')
+  wrong = Retention(best='validation/loss/leters')
+  with pytest.raises(UserError, match='Did you mean: validation/loss/letters'):
+    prepare(dataclasses.replace(run, checkpoints=wrong), tmp_path / 'run')
+  right = Retention(best='validation/loss/letters')
+  prepare(dataclasses.replace(run, checkpoints=right), tmp_path / 'run')
+  told = capsys.readouterr().err
+  assert 'base is never evaluated where it is saved, every 5 steps' in told
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import os
 import pathlib
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -22,11 +23,11 @@ from orbax.checkpoint import v1 as ocp
 from tpu_lm import record
 from tpu_lm.checkpoint_folder import CheckpointFolder, Damaged
 from tpu_lm.checks import UserError
-from tpu_lm.patience import patiently
+from tpu_lm.patience import PAUSES, patiently
 from tpu_lm.processes import count, gather, primary
 from tpu_lm.retention import Retention
 from tpu_lm.state import TrainState
-from tpu_lm.tree import Tree, differences, named_paths
+from tpu_lm.tree import Tree, differences, named_paths, nested
 
 # What checkpoints call their parts; each method has a slot.
 PARTS = ('params', 'optimizer')
@@ -117,7 +118,8 @@ class Checkpoints(CheckpointFolder):
 
     Args:
       step: a step of `steps()`.
-      target: `jax.ShapeDtypeStruct`s with shardings.
+      target: `jax.ShapeDtypeStruct`s with shardings; a slot without arrays
+        comes back as it is.
 
     Raises:
       UserError: names, shapes or dtypes differ from the target's.
@@ -157,14 +159,13 @@ class Checkpoints(CheckpointFolder):
     loaded = self._load(step, targets)
     return jax.tree.map(np.asarray, named_paths(loaded))
 
-  def shapes(self, step: int, name: str) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes and dtypes of one part, such as `params`, by 'a/b/c' name."""
-    prefix, saved = f'{name}/', self._saved(step)
-    return {
-      path.removeprefix(prefix): shape
-      for path, shape in saved.items()
-      if path.startswith(prefix)
-    }
+  def shapes(self, step: int, name: str) -> Tree:
+    """Shapes and dtypes of one part, such as `params`, in nested dicts."""
+    return nested(self._saved(step)).get(name, {})
+
+  def has_slot(self, step: int, name: str, slot: Tree) -> bool:
+    """Whether a checkpoint has a method's slot of these shapes and dtypes."""
+    return not differences(self.shapes(step, SLOT + name), slot)
 
   def load_some(self, step: int, name: str, target: Tree) -> Tree:
     """Loads some of the arrays of one part: those that `target` has.
@@ -184,7 +185,7 @@ class Checkpoints(CheckpointFolder):
     path = self.path(step)
     for name, target in targets.items():
       saved = self.shapes(step, name)
-      if not saved:
+      if not saved and jax.tree.leaves(target):
         held = sorted({name.split('/')[0] for name in self._saved(step)})
         raise UserError(f'{path} holds no {name!r}, only {held}')
       different = differences(saved, target)
@@ -228,13 +229,20 @@ class Checkpoints(CheckpointFolder):
       record.check(told, loaded)
       return loaded
 
-    try:
-      loaded, mistake = self._read(step, read), ''
-    except Damaged as error:
-      loaded, mistake = {}, str(error)
-    for text in filter(None, gather(mistake)):
-      raise Damaged(self.directory, step, text.rpartition('is damaged: ')[2])
-    return loaded
+    if count() == 1:
+      return self._read(step, read)
+    for pause in (*PAUSES, None):
+      try:
+        loaded, mistake = self._read(step, read), ''
+      except Damaged as error:
+        loaded, mistake = {}, str(error)
+      mistakes = list(filter(None, gather(mistake)))
+      if not mistakes:
+        return loaded
+      if pause is not None:
+        time.sleep(pause)
+    why = mistakes[0].rpartition('is damaged: ')[2]
+    raise Damaged(self.directory, step, why)
 
   def _read(self, step: int, read: Callable[[], T]) -> T:
     """What `read` returns; tried again where it fails for a passing reason.
@@ -244,9 +252,9 @@ class Checkpoints(CheckpointFolder):
       UserError: files can't be read: the storage is in trouble.
     """
     try:
-      # Several processes have to try equally often: orbax lets them meet.
+      # Several processes try again together: orbax lets them meet.
       return patiently(read, UNREADABLE) if count() == 1 else read()
-    except UserError:
+    except (UserError, TimeoutError):
       raise
     except UNREADABLE as error:
       self.check_readable(step)
@@ -254,6 +262,12 @@ class Checkpoints(CheckpointFolder):
       why = str(error) if isinstance(error, record.Unsealed) else ''
       why = why or f'it can not be read ({type(error).__name__})'
       raise Damaged(self.directory, step, why) from error
+
+  def sweep(self) -> None:
+    """Removes what killed processes left behind, and what need not be kept."""
+    super().sweep()
+    if primary():
+      self._prune()
 
   def _prune(self) -> None:
     """Deletes what needs not be kept."""

@@ -18,7 +18,7 @@ def checksums(tree: Tree) -> dict[str, str]:
   Each element is mixed with its place, by a function that is a bijection of
   the element's bits, and two such values are summed modulo 2**32. Any change of
   one element changes both sums; any other change is missed with a probability
-  of 2**-64.
+  of 2**-64, in arrays of up to 2**32 elements, whose places all differ.
 
   Args:
     tree: arrays of any dtype, sharded in any way, in the memory of devices or

@@ -128,8 +128,7 @@ def make_state(
     shardings,
   )
   if stage.saved is not None:
-    own = Checkpoints(stage.saves)
-    return own.restore(stage.saved.end_step, target), shardings
+    return _restored(stage, target), shardings
   if stage.parent is None:
     return jax.jit(fresh, out_shardings=shardings)(), shardings
 
@@ -168,6 +167,23 @@ def make_state(
 
   make = jax.jit(begin, out_shardings=shardings)
   return make(loaded['params'], loaded.get('optimizer')), shardings
+
+
+def _restored(stage: Stage, target: TrainState) -> TrainState:
+  """The newest checkpoint; with a guard of other shapes it begins to watch."""
+  own, step, guard = Checkpoints(stage.saves), stage.saved.end_step, None
+  if stage.phase.guard is not None:
+    guard = stage.phase.guard.name
+  if guard is None or own.has_slot(step, guard, target.slots[guard]):
+    return own.restore(step, target)
+  wanted = target.slots[guard]
+  without = dataclasses.replace(target, slots={**target.slots, guard: {}})
+  state = own.restore(step, without)
+  places = jax.tree.map(lambda leaf: leaf.sharding, wanted)
+  begin = jax.jit(
+    lambda: stage.phase.guard.init(state.params), out_shardings=places
+  )
+  return dataclasses.replace(state, slots={**state.slots, guard: begin()})
 
 
 def _taken(stage: Stage, target: Tree) -> dict[str, jax.Array]:

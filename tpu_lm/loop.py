@@ -7,7 +7,6 @@ import pathlib
 import jax
 
 from tpu_lm import entry, run_folder, setbacks
-from tpu_lm.checkpoint import Checkpoints
 from tpu_lm.checks import UserError
 from tpu_lm.data.ledger import Ledger
 from tpu_lm.data.prefetch import Prefetch
@@ -71,6 +70,8 @@ def _train(
   mesh = run.mesh.make()
   with run_folder.locked(run_dir), jax.set_mesh(mesh):
     stages = lay_out(run, run_dir)  # again: now nobody else changes it
+    for stage in stages:
+      setbacks.checkpoints_of(run, stage).sweep()
     done = sum(stage.steps_done for stage in stages)
     check_same('what is trained already', f'{done} steps')
     identity = run_folder.identify(run, run_dir, mesh, config)
@@ -115,8 +116,7 @@ class _Training:
   def __init__(self, shared: _Shared, stage: Stage):
     self.run, self.stage, self.phase = shared.run, stage, stage.phase
     self.log, self.shared = shared.log, shared
-    keep = self.run.checkpoints
-    self.checkpoints = Checkpoints(stage.saves, keep, stage.saves_at)
+    self.checkpoints = setbacks.checkpoints_of(self.run, stage)
     self.builder = None
     self.window = Window(self.run.profile, stage.phase.name, self.log.run_dir)
 
@@ -130,7 +130,6 @@ class _Training:
   def train(self) -> None:
     """From the parent, or from where it stopped, to the end."""
     stage, phase = self.stage, self.phase
-    self.checkpoints.sweep()
     self._build()
     self.log.open_phase(phase.name, stage.start_step + self.taken)
     write_lineage(stage, self._lineage())
@@ -169,8 +168,7 @@ class _Training:
     places = shardings, jax.P()
     step = jax.jit(step, donate_argnums=0, out_shardings=places)
     self.train_step = launched_together(step)
-    shown = run.log_every, builder.series, self._place
-    self.reports = StepReports(phase, self.log, *shown)
+    self.reports = StepReports(stage, self.log, run.log_every, builder.series)
     self.measured: dict[str, float] = {}
     per_step = phase.tokens_per_step, phase_flops(run, phase).total
     self.speed = Speed(*per_step, self.taken, run.log_every)
@@ -199,7 +197,7 @@ class _Training:
   def _note_speed(self, taken: int, loss: float) -> None:
     steps, timings = self.speed.measure(taken, taken == self.phase.steps)
     if steps:
-      self.log.timings(*self._place(taken), timings)
+      self.log.timings(*self.stage.place(taken), timings)
       note = f'loss {loss:.3f}, {timings["tokens_per_second"]:,.0f} tokens/s'
       self.shared.progress.advance(steps, self.phase.name, note)
 
@@ -211,7 +209,7 @@ class _Training:
         for measure in self.phase.evaluate.final:
           losses |= measure(self.run, self.state.params)
     self.reports.check_finite(losses, self.taken)
-    self.log.metrics(*self._place(self.taken), losses)
+    self.log.metrics(*self.stage.place(self.taken), losses)
     self.measured = losses
 
   def _save(self) -> None:
@@ -233,7 +231,7 @@ class _Training:
 
   def _lineage(self) -> Lineage:
     stage, phase = self.stage, self.phase
-    end_step, end_tokens = self._place(self.taken)
+    end_step, end_tokens = self.stage.place(self.taken)
     return Lineage(
       run=self.shared.identity,
       phase=phase.name,
@@ -250,8 +248,3 @@ class _Training:
       ancestors=entry.to_json(self.ledgers.ancestors),
       definition=definition(phase),
     )
-
-  def _place(self, taken: int) -> tuple[int, int]:
-    """(step, tokens) along the lineage after `taken` steps of the phase."""
-    tokens = taken * self.phase.tokens_per_step
-    return self.stage.start_step + taken, self.stage.start_tokens + tokens

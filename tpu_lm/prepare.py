@@ -69,6 +69,7 @@ def prepare(run: Run, run_dir: pathlib.Path) -> list[Stage]:
       )
     for measure in stage.phase.evaluate.final:
       measure.check(run)
+  _check_best(run, stages)
   plan.foresee(run, stages)
   return stages
 
@@ -112,6 +113,28 @@ def _check_store(run: Run, phase: Phase, source: str, split: str) -> None:
       f'model vocabulary = {vocabulary}: {source} has {size} token ids'
       + (f', {more} of them special tokens of its noise' if more else '')
     )
+
+
+def _check_best(run: Run, stages: list[Stage]) -> None:
+  """The metric that decides what is kept must be one that is measured."""
+  best, prefix = run.checkpoints.best, 'validation/loss/'
+  if best is None:
+    return
+  evaluated = (sources_evaluated(run, stages, stage) for stage in stages)
+  known = [prefix + source for sources in evaluated for source in sources]
+  if best.startswith(prefix) and best not in known:
+    raise UserError(
+      f'Retention.best = {best!r}: is not measured.{nearest(best, known)}'
+    )
+  for stage in stages:
+    phase = stage.phase
+    saves = range(phase.save_every, phase.steps, phase.save_every)
+    if saves and not any(map(phase.evaluate.due, saves)):
+      print(
+        f'note: Retention.best: {phase.name} is never evaluated where it is'
+        f' saved, every {phase.save_every} steps, but at its end',
+        file=sys.stderr,
+      )
 
 
 def _check_profile(run: Run) -> None:

@@ -1,17 +1,19 @@
 """Steps that went bad and checkpoints that are damaged: how a run goes on."""
 
 import dataclasses
+import json
 import pathlib
 import sys
 
 from tpu_lm import run_folder
 from tpu_lm.checkpoint import Checkpoints
 from tpu_lm.checkpoint_folder import Damaged
+from tpu_lm.checks import UserError
 from tpu_lm.data.ledger import Ledger, Skipped
 from tpu_lm.guard import ROLL_BACK, STOP
 from tpu_lm.lineage import Lineage
 from tpu_lm.phase import Run
-from tpu_lm.processes import gather, primary
+from tpu_lm.processes import from_primary, gather, primary
 from tpu_lm.stages import Stage
 from tpu_lm.step_reports import BadStep, Stopped
 
@@ -28,6 +30,11 @@ class RolledBack(Exception):
   def __init__(self, stage: Stage, step: int, ledger: Ledger):
     super().__init__(f'phase {stage.phase.name!r} goes back to step {step}')
     self.stage, self.step, self.ledger = stage, step, ledger
+
+
+def checkpoints_of(run: Run, stage: Stage) -> Checkpoints:
+  """The checkpoints of a phase, kept as the run says."""
+  return Checkpoints(stage.saves, run.checkpoints, stage.saves_at)
 
 
 def met(stage: Stage, bad: BadStep, ledgers: tuple[Ledger, Ledger]) -> Ledger:
@@ -55,8 +62,8 @@ def met(stage: Stage, bad: BadStep, ledgers: tuple[Ledger, Ledger]) -> Ledger:
   if bad.policy == STOP or before >= phase.guard.most:
     often = f', after {before} bad steps shortly before it' if before else ''
     raise Stopped(
-      f'{told}{often}. Nothing of it was saved: lower the learning rate, look'
-      ' at the data, or set Phase.guard otherwise'
+      f'{told}{often}. Nothing of it was saved: look at the data, set'
+      ' Phase.guard otherwise, or begin a phase with a lower learning rate'
     )
   if bad.policy != ROLL_BACK:
     _say(f'{told}; skipped')
@@ -92,12 +99,17 @@ def overcome(
       _delete_after(error.stage, error.step)
     resume[error.stage.phase.name] = error.ledger
   elif isinstance(damaged, Damaged) and _may_fall_back(run, run_dir, damaged):
+    checkpoints = Checkpoints(damaged.directory)
+    left = [step for step in checkpoints.steps() if step < damaged.step]
+    if not left:
+      raise UserError(
+        f'{damaged}, and no other is left to go on from: delete'
+        f' {damaged.directory} to train the phase from its beginning'
+      ) from error
     with run_folder.locked(run_dir):
-      checkpoints = Checkpoints(damaged.directory)
       place = checkpoints.set_aside(damaged.step)
-      left = checkpoints.steps()
-    going_on = f'step {left[-1]}' if left else "the phase's beginning"
-    _say(f'{damaged}; set aside as {place.name}, going on from {going_on}')
+    resume.clear()  # it went on from there
+    _say(f'{damaged}; set aside as {place.name}, going on from step {left[-1]}')
   else:
     raise error
 
@@ -109,13 +121,15 @@ def _place_to_go_back_to(
 
   Not one at which it was stopped: without the stop there would be none.
   """
+  found = json.dumps((stage.start_step, entry.to_json()))
   checkpoints = Checkpoints(stage.saves)
   steps = list(filter(stage.saves_at, checkpoints.steps()))
-  if not steps:
-    return stage.start_step, entry
-  step = max((step for step in steps if step <= latest), default=steps[0])
-  lineage = Lineage.from_json(checkpoints.record(step)['lineage'])
-  return step, Ledger.from_json(lineage.ledger)
+  if steps and primary():  # the others may still see what it has deleted
+    step = max((step for step in steps if step <= latest), default=steps[0])
+    lineage = Lineage.from_json(checkpoints.record(step)['lineage'])
+    found = json.dumps((step, lineage.ledger))
+  step, ledger = json.loads(from_primary(found))
+  return step, Ledger.from_json(ledger)
 
 
 def _delete_after(stage: Stage, step: int) -> None:
@@ -123,6 +137,7 @@ def _delete_after(stage: Stage, step: int) -> None:
   for later in checkpoints.steps() if primary() else ():
     if later > step:
       checkpoints.delete(later)
+      checkpoints.pin(later, False)  # another will have its name
   gather('')  # all wait for that
 
 

@@ -76,6 +76,11 @@ class Stage:
     """Tokens along the lineage at its end."""
     return self.start_tokens + self.phase.steps * self.phase.tokens_per_step
 
+  def place(self, taken: int) -> tuple[int, int]:
+    """(step, tokens) along the lineage after `taken` steps of the phase."""
+    tokens = taken * self.phase.tokens_per_step
+    return self.start_step + taken, self.start_tokens + tokens
+
   @property
   def done(self) -> bool:
     """Whether it was trained to its end."""
@@ -216,9 +221,13 @@ def _sources(ledger: dict) -> tuple[str, ...]:
 
 
 def _check_same(phase: Phase, saved: Lineage, folder: pathlib.Path) -> None:
-  """A phase goes on only under the definition that it began with."""
+  """A phase goes on only under the definition that it began with.
+
+  But with another guard, if need be: it may be what lets it go on.
+  """
   was = with_defaults(saved.definition, phase)
-  lines = differences(was, definition(phase))
+  now = definition(phase)
+  lines = differences({**was, 'guard': now['guard']}, now)
   if lines:
     raise UserError(
       f'phase {phase.name!r} in {folder} was trained under another definition '

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax
 
@@ -37,23 +37,21 @@ class StepReports:
   """The reports of a phase's steps, in order.
 
   Args:
-    phase: the phase.
+    stage: the phase in its place.
     log: where they are written.
     log_every: steps between lines.
     series: source and objective of each series, see `run_log.named_values`.
-    place: steps taken of the phase to (step, tokens) along the lineage.
   """
 
   def __init__(
     self,
-    phase,
+    stage,
     log: RunLog,
     log_every: int,
     series: Sequence[tuple[str, str]],
-    place: Callable[[int], tuple[int, int]],
   ):
-    self._phase, self._guard, self._log = phase, phase.guard, log
-    self._log_every, self._series, self._place = log_every, series, place
+    self._stage, self._phase, self._log = stage, stage.phase, log
+    self._log_every, self._series = log_every, series
     self._waiting: list[tuple[int, dict, Ledger, Ledger]] = []
     self.fetched, self.loss = 0, math.nan
 
@@ -77,8 +75,8 @@ class StepReports:
     for (taken, _, before, after), report in zip(ready, reports, strict=True):
       self.fetched, found = taken, None
       values = named_values(report, self._series)
-      if self._guard is not None:
-        found = self._guard.judge(report)
+      if self._phase.guard is not None:
+        found = self._phase.guard.judge(report)
         values['guard/score'] = float(report['guard']['scores'].max())
       if found is not None:
         bad.append(BadStep(taken, *found, before, after))
@@ -88,15 +86,17 @@ class StepReports:
       self.loss = values.get('train/loss', self.loss)
       due = taken % self._log_every == 0 or taken == self._phase.steps
       if due or found is not None:
-        self._log.metrics(*self._place(taken), values)
+        self._log.metrics(*self._stage.place(taken), values)
     return bad
 
   def check_finite(self, values: dict[str, float], taken: int) -> None:
     """Stopped unless all numbers of a step are finite."""
     for name, value in values.items():
       if not math.isfinite(value):
+        trained = not name.startswith('validation')
+        skipping = ', or have such steps skipped (Phase.guard)' * trained
         raise Stopped(
-          f'{name} is {value} at step {taken} of phase {self._phase.name!r}: '
-          'lower the learning rate, look at the data, or have such steps '
-          'skipped (Phase.guard). Nothing of it was saved'
+          f'{name} is {value} at step {taken} of phase {self._phase.name!r}:'
+          f' look at the data{skipping}, or begin a phase with a lower learning'
+          ' rate. Nothing of it was saved'
         )

@@ -41,7 +41,7 @@ def test_its_checkpoints_are_read(folder):
   arrays = saved.arrays(29)
   assert arrays['params/embedding/table'].shape == (259, 8)
   assert all(np.all(np.isfinite(array)) for array in arrays.values())
-  assert saved.shapes(29, 'params')['embedding/table'].shape == (259, 8)
+  assert saved.shapes(29, 'params')['embedding']['table'].shape == (259, 8)
 
 
 def test_it_is_trained_to_its_end(folder, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """`tpu-lm checkpoints`: what a run folder holds to go on from."""
 
 import argparse
+import os
 import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -35,6 +36,7 @@ def run(options: argparse.Namespace, bindings: Sequence[str]) -> int:
   """Prints a table; exits with 1 if a checkpoint is damaged."""
   del bindings  # it takes no gin files
   quiet()
+  os.environ['JAX_PLATFORMS'] = 'cpu'  # a run may be using the accelerators
   import rich.console
   from rich.box import SIMPLE_HEAD
   from rich.table import Table
@@ -61,7 +63,14 @@ def run(options: argparse.Namespace, bindings: Sequence[str]) -> int:
   damaged = 0
   for name, checkpoints in folders.items():
     for step in checkpoints.steps():
-      cells, good = _row(checkpoints, step, options.verify)
+      try:
+        cells, good = _row(checkpoints, step, options.verify)
+      except (FileNotFoundError, UserError):
+        if step in checkpoints.steps():
+          raise
+        continue  # the run has deleted it meanwhile
+      if not good and step not in checkpoints.steps():
+        continue
       table.add_row(name, *cells)
       damaged += not good
     for path in checkpoints.directory.glob('*.damaged'):

@@ -70,10 +70,17 @@ class Skipped:
     why: str,
   ) -> 'Skipped':
     """All that was read from one ledger to a later one."""
+
+    def start(key: str) -> int:
+      # With a new store a source's rows are counted from 0 again.
+      source = split_key(key)[0].removeprefix(REPLAY)
+      same = before.stores.get(source) == after.stores.get(source)
+      return before.rows.get(key, 0) if same else 0
+
     rows = {
-      key: (before.rows.get(key, 0), stop)
+      key: (start(key), stop)
       for key, stop in after.rows.items()
-      if stop > before.rows.get(key, 0)
+      if stop > start(key)
     }
     sources = {split_key(key)[0].removeprefix(REPLAY) for key in rows}
     stores = {name: after.stores[name] for name in sorted(sources)}
