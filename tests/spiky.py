@@ -36,14 +36,15 @@ class Spiky:
     return loss * factor, metrics, out
 
 
-def run(stores, guard, cursors, factor='50', **fields):
-  """A phase of 24 steps of 4 rows, and one that replays it.
+def run(stores, guard, cursors, factor='50', child=False, **fields):
+  """A phase of 24 steps of 4 rows.
 
   Args:
     stores: where the stores are, or will be.
     guard: of the first phase.
     cursors: rows of the source that are bad.
     factor: of their loss; as text.
+    child: whether another follows that replays it.
     **fields: of the first phase.
   """
   random = np.random.default_rng(0)  # no two rows alike
@@ -56,7 +57,7 @@ def run(stores, guard, cursors, factor='50', **fields):
   tree = tiny.tree_run(
     stores, steps=24, corpus=tiny_corpus(stores / 'random', texts)
   )
-  base, _, child = tree.phases
+  base, _, after = tree.phases
   layout = Layout.of(base, tree.model)
   store = tree.corpus.open('letters', 'train')
   rows = open_rows(store, layout, tree.seed, 'letters', None, None)
@@ -69,5 +70,5 @@ def run(stores, guard, cursors, factor='50', **fields):
     evaluate=Evaluate(every=12, dense_every=12, dense_until=12, rows=8),
     **fields,
   )
-  child = dataclasses.replace(child, length=8)
-  return dataclasses.replace(tree, phases=(base, child))
+  phases = (base, dataclasses.replace(after, length=8))
+  return dataclasses.replace(tree, phases=phases[: 1 + child])

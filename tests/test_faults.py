@@ -115,7 +115,9 @@ def may_mount(tmp_path):
   return done.returncode == 0
 
 
-@pytest.mark.parametrize('size', ['700k', '2m'])
+@pytest.mark.parametrize(
+  'size', ['700k', pytest.param('2m', marks=pytest.mark.slow)]
+)
 def test_a_full_disk(stores, undisturbed, tmp_path, size):
   """In a save (700 kB), and where a log line no longer fits (2 MB)."""
   if not may_mount(tmp_path):

@@ -105,6 +105,7 @@ def test_the_reference_covers_what_it_should(undisturbed):
   assert total_lines(undisturbed) > 150 and metrics.endswith(b'\n')
 
 
+@pytest.mark.slow
 def test_killed_and_started_again(undisturbed, tmp_path):
   stores, want = undisturbed
   total, run_dir, stopped = total_lines(undisturbed), tmp_path / 'run', 0

@@ -97,7 +97,10 @@ def test_meshes_agree_with_one_device():
     assert (result['split'] > 0) == (split > 1)
 
 
-@pytest.mark.parametrize('kind', ['int8', 'fp8'])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize('kind', ['int8', pytest.param('fp8', marks=SLOW)])
 def test_meshes_agree_in_8_bits(kind):
   """As near as numbers that differ by rounding, and are rounded to 8 bits."""
   how = {'kind': kind, 'backward': 'all'}
@@ -126,7 +129,7 @@ EXPERT_MESHES = [
 ]
 
 
-@pytest.mark.parametrize('gated', [True, False])
+@pytest.mark.parametrize('gated', [pytest.param(True, marks=SLOW), False])
 def test_meshes_agree_with_experts(gated):
   """With losses of routing large enough to be seen."""
   experts = {'experts': 4, 'chosen': 2, 'balance': 1.0, 'z_loss': 0.1}
@@ -147,6 +150,7 @@ def test_meshes_agree_with_experts(gated):
     assert result['up'] == alone['up'] // split, (mesh, result)
 
 
+@pytest.mark.slow
 def test_micro_batches_weigh_what_experts_tell_by_their_tokens():
   """On a mesh as on one device; the balance is that of smaller parts."""
   fields = {'feed_forward': {'experts': 4, 'chosen': 2, 'balance': 0.1}}

@@ -243,6 +243,7 @@ def trained(model, steps=30):
   return np.array(losses)
 
 
+@pytest.mark.slow
 def test_training_goes_as_it_does_unrounded():
   want = trained(tiny.decoder())
   assert want[-1] < want[0] - 2

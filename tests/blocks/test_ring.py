@@ -74,10 +74,15 @@ CASES = [
 ]
 
 
-def test_equals_attention_written_out():
+@pytest.mark.parametrize(
+  'cases',
+  [CASES[::3], pytest.param(CASES, marks=pytest.mark.slow)],
+  ids=['some', 'all'],
+)
+def test_equals_attention_written_out(cases):
   """Values, and gradients of queries, keys and values."""
-  lines = tiny.on_devices(CODE, json.dumps(CASES))
-  for case, line in zip(CASES, lines, strict=True):
+  lines = tiny.on_devices(CODE, json.dumps(cases))
+  for case, line in zip(cases, lines, strict=True):
     assert json.loads(line) < 2e-5, case
 
 

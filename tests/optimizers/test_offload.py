@@ -50,7 +50,9 @@ def places(monkeypatch):
   return seen
 
 
-@pytest.mark.parametrize('kind', [AdamW, Muon])
+@pytest.mark.parametrize(
+  'kind', [AdamW, pytest.param(Muon, marks=pytest.mark.slow)]
+)
 def test_the_state_is_on_the_host_and_nothing_else_changes(
   kind, tmp_path, places
 ):
